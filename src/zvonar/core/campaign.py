@@ -1,0 +1,156 @@
+"""What to say, to whom, when, how often: a campaign's settings and its states.
+
+Callo's *campaign* and autocall's *autocall* are this same row.
+"""
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from msgspec import Struct, field, structs
+
+from zvonar.core.errors import SettingsInvalid
+from zvonar.core.retry import RetryPolicy
+from zvonar.core.schedule import Window, zone_of
+from zvonar.core.script import Prompt, Script, plain, storable
+
+MAX_CALL_TIME = 3600
+MAX_LIFETIME = 10 * 366 * 86400  # seconds
+MAX_COST = Decimal(1_000_000_000)
+MAX_COMMENT = 2000  # characters, also of an address
+
+_CALLER_ID = re.compile(r"\+\d{5,15}", re.ASCII)
+_VOICE = re.compile(r"\w[\w.+/:-]{0,199}", re.ASCII)  # it becomes an argument of a speech engine
+
+
+class CampaignType(StrEnum):
+    regular = "regular"  # a prompt or an IVR, free text per call
+    pincode = "pincode"
+    pincode_short = "pincode_short"
+    pincode_incoming = "pincode_incoming"
+    tellcode = "tellcode"
+    flashcall = "flashcall"
+
+
+class CampaignStatus(StrEnum):
+    paused = "paused"  # accepts calls, dials none
+    running = "running"
+    completed = "completed"  # every call has ended; a new call makes it run again
+    cancelled = "cancelled"  # for good
+
+
+class Voice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How texts are spoken."""
+
+    language: str = "ru"  # BCP 47 primary tag
+    name: str | None = None  # the engine's own voice; its default for the language unless given
+
+    def checked(self) -> "Voice":
+        """Self, or SettingsInvalid."""
+        for text in (self.language, self.name):
+            if text is not None and not _VOICE.fullmatch(text):
+                raise SettingsInvalid("a voice has a language such as ru, and a name of letters and digits.")
+        return self
+
+
+class LostPolicy(StrEnum):
+    """What to do with a call whose leg was lost when the controller died in doubt."""
+
+    leave = "leave"  # the callee may have heard us: the retry policy alone decides
+    redial = "redial"  # a new attempt, whatever the retry policy says of lost ones
+
+
+class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting that a campaign has; what `--settings FILE.json` covers."""
+
+    script: Script | None = None  # what a call says unless it brings its own text
+    voice: Voice = field(default_factory=Voice)
+    window: Window = field(default_factory=Window)
+    timezone: str | None = None  # IANA; the account's unless given
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    lost: LostPolicy = LostPolicy.leave
+    ring_timeout: int = 30  # seconds from INVITE to CANCEL
+    max_call_time: int = 180  # seconds from answer to our hang-up; also bounds the hold of money
+    record: bool = False
+    calls_per_second: Decimal = Decimal(0)  # placements a second of this campaign; 0 is the trunks' own limit
+    max_channels: int = 0  # legs of this campaign at once; 0 is the trunks' own limit
+    caller_ids: tuple[str, ...] = ()  # E.164; a trunk's own pool unless given
+    lifetime: int | None = None  # seconds that a call may wait in all before it expires
+    open_ended: bool = False  # stays running when its calls have ended
+    callback_url: str | None = None  # receives an autocall body at every change
+    max_cost: Decimal | None = None  # held at start; the campaign never costs more
+    comment: str | None = None
+
+    def checked(self) -> "CampaignSettings":
+        """Self, or SettingsInvalid naming the setting."""
+        self.window.checked()
+        self.retry.checked()
+        self.voice.checked()
+        if self.script is not None:
+            self.script.checked()
+        if self.timezone is not None:
+            zone_of(self.timezone)
+        for name, value, low, high in (
+            ("ring_timeout", self.ring_timeout, 5, 120),
+            ("max_call_time", self.max_call_time, 1, MAX_CALL_TIME),
+            ("max_channels", self.max_channels, 0, 100_000),
+            ("calls_per_second", self.calls_per_second, 0, 1000),
+            ("lifetime", self.lifetime, 1, MAX_LIFETIME),
+            ("max_cost", self.max_cost, 0, MAX_COST),
+        ):
+            # Decimals also come as NaN, with which every comparison raises.
+            if value is not None and not (Decimal(value).is_finite() and low <= value <= high):
+                raise SettingsInvalid(f"{name} is {low} to {high}.")
+        for caller_id in self.caller_ids:
+            # It stands in SIP headers: nothing but digits may come through.
+            if not _CALLER_ID.fullmatch(caller_id):
+                raise SettingsInvalid("caller_ids are numbers like +74951234567.")
+        if self.callback_url is not None and not _is_web_address(self.callback_url):
+            raise SettingsInvalid(
+                f"callback_url is an http or https address, at most {MAX_COMMENT} characters."
+            )
+        if self.comment is not None and (len(self.comment) > MAX_COMMENT or not storable(self.comment)):
+            raise SettingsInvalid(f"a comment is at most {MAX_COMMENT} characters, without NUL.")
+        return self
+
+
+class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one call says or does differently from its campaign."""
+
+    text: str | None = None  # replaces the prompt of the script's first node
+    voice: Voice | None = None
+    max_call_time: int | None = None  # seconds
+
+    def checked(self) -> "CallOverrides":
+        """Self, or SettingsInvalid naming the setting."""
+        if self.text is not None:
+            Prompt(text=self.text).checked("the call")
+        if self.voice is not None:
+            self.voice.checked()
+        if self.max_call_time is not None and not 1 <= self.max_call_time <= MAX_CALL_TIME:
+            raise SettingsInvalid(f"max_call_time is 1 to {MAX_CALL_TIME}.")
+        return self
+
+
+def script_of(settings: CampaignSettings, overrides: CallOverrides) -> Script | None:
+    """The script that a call runs; None when neither the campaign nor the call says anything."""
+    if overrides.text is None:
+        return settings.script
+    prompt = Prompt(text=overrides.text)
+    if settings.script is None:
+        return plain(prompt)
+    start = settings.script.start
+    node = structs.replace(settings.script.nodes[start], prompt=prompt)
+    return structs.replace(settings.script, nodes={**settings.script.nodes, start: node})
+
+
+def _is_web_address(text: str) -> bool:
+    # Printable ASCII only: urlsplit would quietly drop line breaks, which end a header.
+    if len(text) > MAX_COMMENT or not (text.isascii() and text.isprintable() and " " not in text):
+        return False
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what urlsplit says of a broken port or IPv6 address
+        return False
