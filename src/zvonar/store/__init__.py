@@ -1,0 +1,1 @@
+"""What does Zvonar remember? PostgreSQL, one module per noun."""
