@@ -1,0 +1,190 @@
+"""Whose calls are these, with which key may they be reached, and what is left of the money?"""
+
+import hashlib
+import secrets
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+from msgspec import Struct
+from psycopg.errors import UniqueViolation
+
+from zvonar.core.errors import AccountNotFound, NameTaken, Unauthorised
+from zvonar.core.money import Rate, Tariff, tariff
+from zvonar.store.db import Database, row, rows
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """A tenant."""
+
+    account_id: int
+    name: str
+    currency: str  # ISO 4217
+    timezone: str  # IANA
+    countries: list[str]  # ISO 3166-1 alpha-2; where it may call
+    tariff_id: int
+    balance: Decimal
+    held: Decimal  # what live legs and campaigns may still cost
+
+
+_ACCOUNT = "account_id, name, currency, timezone, countries, tariff_id, balance, held"
+
+ADD = f"""
+INSERT INTO accounts (name, currency, timezone, countries, tariff_id)
+SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id FROM tariffs WHERE name = %(tariff)s
+RETURNING {_ACCOUNT}
+"""
+
+ADD_KEY = "INSERT INTO keys (key_hash, account_id, kind) VALUES (%(key_hash)s, %(account_id)s, %(kind)s)"
+
+ADD_LOGIN = """
+INSERT INTO logins (kind, login, account_id, password_hash)
+VALUES (%(kind)s, %(login)s, %(account_id)s, %(password_hash)s)
+"""
+
+# The ledger and the balance change together, or neither does.
+TOP_UP = """
+WITH paid AS (
+    UPDATE accounts SET balance = balance + %(amount)s WHERE account_id = %(account_id)s
+    RETURNING account_id, balance
+)
+INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
+SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
+"""
+
+BY_KEY = f"""
+SELECT {_ACCOUNT} FROM accounts JOIN keys USING (account_id)
+WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
+  AND (expires_at IS NULL OR expires_at > now())
+"""
+
+BY_ID = f"SELECT {_ACCOUNT} FROM accounts WHERE account_id = %(account_id)s"
+
+BY_NAME = f"SELECT {_ACCOUNT} FROM accounts WHERE name = %(name)s"
+
+LOGIN = "SELECT account_id, password_hash FROM logins WHERE kind = %(kind)s AND login = %(login)s"
+
+RATES = """
+SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates WHERE tariff_id = %(tariff_id)s
+"""
+
+
+def hash_key(key: str) -> bytes:
+    """How a key is stored. Keys are long and random, so nothing slower than SHA-256 is needed."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def hash_password(password: str) -> str:
+    """How a password is stored: scrypt with its parameters and salt."""
+    salt = secrets.token_bytes(16)
+    digest = hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+    return f"scrypt$16384$8$1${salt.hex()}${digest.hex()}"
+
+
+def password_matches(password: str, stored: str) -> bool:
+    """Whether this password was stored as `stored`; constant time."""
+    _, n, r, p, salt, digest = stored.split("$")
+    computed = hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=bytes.fromhex(salt), n=int(n), r=int(r), p=int(p)
+    )
+    return secrets.compare_digest(computed.hex(), digest)
+
+
+async def add(
+    db: Database,
+    *,
+    name: str,
+    currency: str,
+    timezone: str,
+    countries: list[str],
+    balance: Decimal,
+    keys: dict[str, str],
+    logins: dict[str, tuple[str, str]],
+    now: datetime,
+    tariff: str = "default",
+) -> Account:
+    """A new account with its keys (kind → key) and logins (kind → login, password), whole or not at all.
+
+    Raises NameTaken.
+    """
+    try:
+        async with db.transaction() as connection:
+            params = {
+                "name": name,
+                "currency": currency,
+                "timezone": timezone,
+                "countries": countries,
+                "tariff": tariff,
+            }
+            account = await row(connection, Account, ADD, params)
+            if account is None:
+                raise AccountNotFound(f"The tariff {tariff!r} does not exist.")
+            for kind, key in keys.items():
+                await connection.execute(
+                    ADD_KEY, {"key_hash": hash_key(key), "account_id": account.account_id, "kind": kind}
+                )
+            for kind, (login, password) in logins.items():
+                await connection.execute(
+                    ADD_LOGIN,
+                    {
+                        "kind": kind,
+                        "login": login,
+                        "account_id": account.account_id,
+                        "password_hash": hash_password(password),
+                    },
+                )
+            if balance:
+                paid = {
+                    "account_id": account.account_id,
+                    "amount": balance,
+                    "kind": "topup",
+                    "note": "opening balance",
+                    "now": now,
+                }
+                await connection.execute(TOP_UP, paid)
+            return msgspec.structs.replace(account, balance=balance)
+    except UniqueViolation:
+        raise NameTaken(name) from None
+
+
+async def top_up(db: Database, account_id: int, amount: Decimal, *, note: str, now: datetime) -> None:
+    """Enter money (or, negative, correct it) in ledger and balance."""
+    kind = "topup" if amount >= 0 else "adjustment"
+    await db.execute(
+        TOP_UP, {"account_id": account_id, "amount": amount, "kind": kind, "note": note, "now": now}
+    )
+
+
+async def by_key(db: Database, key: str, *, kind: str) -> Account:
+    """The account of a key, or Unauthorised."""
+    account = await db.row(Account, BY_KEY, {"key_hash": hash_key(key), "kind": kind})
+    if account is None:
+        raise Unauthorised()
+    return account
+
+
+async def get(db: Database, account_id: int) -> Account:
+    """The account of this id, or AccountNotFound."""
+    account = await db.row(Account, BY_ID, {"account_id": account_id})
+    if account is None:
+        raise AccountNotFound(str(account_id))
+    return account
+
+
+async def named(db: Database, id_or_name: str) -> Account:
+    """The account that a person means on the command line; its id comes before its name."""
+    if id_or_name.isascii() and id_or_name.isdigit() and len(id_or_name) < 19:
+        account = await db.row(Account, BY_ID, {"account_id": int(id_or_name)})
+        if account is not None:
+            return account
+    account = await db.row(Account, BY_NAME, {"name": id_or_name})
+    if account is None:
+        raise AccountNotFound(repr(id_or_name))
+    return account
+
+
+async def tariff_of(db: Database, account: Account) -> Tariff:
+    """The price list that this account pays by."""
+    async with db.connection() as connection:
+        found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
+    return tariff(account.tariff_id, "", found)

@@ -1,0 +1,156 @@
+"""How does the code reach PostgreSQL? One pool, rows as structs, errors without anybody's data."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+import structlog
+from psycopg.rows import class_row
+from psycopg_pool import AsyncConnectionPool
+
+from zvonar.core.errors import ZvonarError
+
+log = structlog.get_logger(__name__)
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+Params = Mapping[str, Any] | Sequence[Any]
+
+_ACQUIRE = 10.0  # seconds to wait for a free connection
+_DEADLINES: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+_STATEMENT = "30s"  # no statement of ours takes longer, imports and reports set their own
+
+
+class StoreUnavailable(ZvonarError):
+    """The database does not answer; the service goes on as soon as it does."""
+
+
+class StoreFault(ZvonarError):
+    """The database refused a statement; this is a fault of the service, please report it with what stands here:"""
+
+
+class Database:
+    """A pool of connections to one database. Statements autocommit unless inside `transaction`."""
+
+    def __init__(self, dsn: str, *, size: int = 8) -> None:
+        self._dsn = dsn
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            open=False,
+            timeout=_ACQUIRE,
+            reconnect_timeout=2.0,
+            max_idle=300.0,
+            check=AsyncConnectionPool.check_connection if size <= 2 else None,
+            kwargs={
+                **_DEADLINES,
+                "autocommit": True,
+                "options": f"-c statement_timeout={_STATEMENT} -c timezone=UTC",
+                "application_name": "zvonar",
+            },
+        )
+
+    async def __aenter__(self) -> "Database":
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close(timeout=5.0)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection; StoreUnavailable when PostgreSQL is not there or goes away meanwhile."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except psycopg.errors.UniqueViolation:
+            raise  # whoever inserts a name knows what it means that it is taken
+        except psycopg.Error as exc:
+            # The text of a PostgreSQL error may quote rows; its class, SQLSTATE and constraint may not.
+            said = " ".join(filter(None, (type(exc).__name__, exc.sqlstate, exc.diag.constraint_name)))
+            away = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError)
+            raise (StoreUnavailable if away else StoreFault)(f"({said})") from None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside one transaction: committed at the end, rolled back on any exception."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def rows(self, kind: type[Row], statement: LiteralString, params: Params = ()) -> list[Row]:
+        """Every row of a statement as `kind`, by column name."""
+        async with self.connection() as connection:
+            return await rows(connection, kind, statement, params)
+
+    async def row(self, kind: type[Row], statement: LiteralString, params: Params = ()) -> Row | None:
+        """The first row of a statement as `kind`, or None."""
+        async with self.connection() as connection:
+            return await row(connection, kind, statement, params)
+
+    async def value(self, statement: LiteralString, params: Params = ()) -> Any:
+        """The first column of the first row, or None."""
+        async with self.connection() as connection:
+            found = await (await connection.execute(statement, params)).fetchone()
+            return found[0] if found else None
+
+    async def execute(self, statement: LiteralString, params: Params = ()) -> int:
+        """Run a statement; how many rows it touched."""
+        async with self.connection() as connection:
+            return (await connection.execute(statement, params)).rowcount
+
+    async def notifications(self, *channels: LiteralString) -> AsyncIterator[str]:
+        """The names of channels as they are notified, one at a time, and once at every (re)connection.
+
+        A reader that was away has missed what came meanwhile, so a connection counts as a notification.
+        """
+        while True:
+            try:
+                listening = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **_DEADLINES)
+                async with listening as connection:
+                    for channel in channels:
+                        await connection.execute(f"LISTEN {channel}")
+                    for channel in channels:
+                        yield channel
+                    async for note in connection.notifies():
+                        yield note.channel
+            except psycopg.OperationalError:
+                log.warning("store.listen_lost")
+                await asyncio.sleep(0.5)
+
+    async def patiently(self, work: Callable[[], Awaitable[Result]], *, what: str) -> Result:
+        """Do idempotent work, again and again while the database is away. Nothing accepted is given up."""
+        pause = 0.1
+        while True:
+            try:
+                return await work()
+            except StoreUnavailable:
+                log.warning("store.waiting", what=what, pause=pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 2.0)
+
+
+async def rows(
+    connection: Connection, kind: type[Row], statement: LiteralString, params: Params = ()
+) -> list[Row]:
+    """Every row of a statement on this connection as `kind`."""
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(statement, params)
+        return await cursor.fetchall()
+
+
+async def row(
+    connection: Connection, kind: type[Row], statement: LiteralString, params: Params = ()
+) -> Row | None:
+    """The first row of a statement on this connection as `kind`, or None."""
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(statement, params)
+        return await cursor.fetchone()

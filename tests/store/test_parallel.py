@@ -1,0 +1,124 @@
+"""What if sixteen do it at the same moment?"""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from zvonar.core.leg import LegId
+from zvonar.store import calls, campaigns, epochs, legs
+from zvonar.store.legs import Refusal
+
+pytestmark = pytest.mark.asyncio
+World = Any  # conftest's
+MANY = 16
+
+
+async def test_parallel_placements_never_overspend_and_nobody_is_told_never(world: World) -> None:
+    world.account = await world.new_account("31")
+    world.campaign = await world.new_campaign()
+    waiting = [await world.leased() for _ in range(MANY)]
+    got = await asyncio.gather(*(world.place(call) for call in waiting))
+    assert sum(isinstance(leg, LegId) for leg in got) == 5
+    assert {leg for leg in got if not isinstance(leg, LegId)} == {Refusal.no_money_yet}
+    await world.check_laws()
+
+
+async def test_parallel_placements_never_exceed_max_cost(world: World) -> None:
+    world.campaign = await world.new_campaign(max_cost=Decimal(20))
+    waiting = [await world.leased() for _ in range(MANY)]
+    got = await asyncio.gather(*(world.place(call, held_by_campaign=True) for call in waiting))
+    assert sum(isinstance(leg, LegId) for leg in got) == 3
+    assert {leg for leg in got if not isinstance(leg, LegId)} == {Refusal.no_money_yet}
+    await world.check_laws()
+
+
+async def test_trunk_never_carries_more_than_its_channels(world: World) -> None:
+    world.trunk = await world.new_trunk(max_channels=7)
+    waiting = [await world.leased() for _ in range(MANY)]
+    got = await asyncio.gather(*(world.place(call) for call in waiting))
+    assert sum(isinstance(leg, LegId) for leg in got) == 7
+    assert {leg for leg in got if not isinstance(leg, LegId)} == {Refusal.trunk_busy}
+    await world.check_laws()
+
+
+async def test_one_callee_is_never_called_beyond_the_cap(world: World) -> None:
+    await world.db.execute("UPDATE accounts SET calls_per_callee_day = 2")
+    phone = world.number()
+    waiting = [await world.leased(phone=phone) for _ in range(MANY)]
+    got = await asyncio.gather(*(world.place(call) for call in waiting))
+    assert sum(isinstance(leg, LegId) for leg in got) == 2
+    assert {leg for leg in got if not isinstance(leg, LegId)} == {Refusal.capped}
+
+
+async def test_two_leasers_never_get_the_same_call(world: World) -> None:
+    for _ in range(40):
+        await world.add()
+    got = await asyncio.gather(*(world.lease(5) for _ in range(MANY)))
+    ids = [call.call_id for batch in got for call in batch]
+    assert len(ids) == len(set(ids))
+    rest = await world.lease()
+    assert len(ids) + len(rest) == 40
+
+
+async def test_end_asked_many_times_bills_once(world: World) -> None:
+    leg = await world.placed(await world.leased())
+    assert await world.dialled(leg)
+    await world.answered(leg)
+    world.tick(60)
+    ending = world.ending(leg, seconds=60)
+    ended = await asyncio.gather(*(legs.end(world.db, ending, now=world.now) for _ in range(MANY)))
+    assert sum(ended) == 1
+    assert (await world.purse()).balance == 994
+    await world.check_laws()
+
+
+async def test_placements_and_ends_of_one_account_never_wait_in_a_ring(world: World) -> None:
+    """Whole calls, sixteen at a time, over the same guard, trunk, account and counters."""
+    world.campaign = await world.new_campaign(max_cost=Decimal(500))
+    how = {"held_by_campaign": True, "max_channels": 8}
+
+    async def one() -> None:
+        call_id = await world.add()
+        call = {call.call_id: call for call in await world.lease()}.get(call_id)
+        if call is None:
+            return  # another took it, and leaves it leased
+        leg = await world.place(call, **how)
+        if isinstance(leg, LegId):
+            assert await world.dialled(leg)
+            await world.answered(leg)
+            assert await world.end(leg, seconds=6)
+
+    for _ in range(4):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(MANY):
+                group.create_task(one())
+            group.create_task(calls.expire(world.db, now=world.now))
+        await world.check_laws()
+    assert (await world.tallies())["state/finished"] > 4
+
+
+async def test_placement_under_way_is_seen_by_the_dialer_that_takes_over(world: World) -> None:
+    waiting = [await world.leased() for _ in range(MANY)]
+    placing = [asyncio.create_task(world.place(call)) for call in waiting]
+    epoch = await epochs.claim(world.db, "gateway", now=world.now)
+    seen = {LegId.parse(live.leg_id) for live in await legs.live(world.db, "gateway")}
+    got = await asyncio.gather(*placing)
+    assert {leg for leg in got if isinstance(leg, LegId)} == seen
+    assert {leg for leg in got if not isinstance(leg, LegId)} <= {Refusal.fenced, Refusal.gone}
+    assert epoch > world.epoch
+
+
+async def test_completed_campaign_never_has_an_open_call(world: World) -> None:
+    of = world.campaign
+    for _ in range(10):
+        for call in await world.lease():
+            await calls.leave_queue(world.db, call, state="removed", call_end="removed", now=world.now)
+        ending = (
+            campaigns.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
+            for _ in range(4)
+        )
+        await asyncio.gather(*(world.add() for _ in range(3)), *ending)
+        current = await campaigns.get(world.db, of.account_id, of.campaign_id)
+        assert current.status == "running"

@@ -1,0 +1,164 @@
+"""Does every statement of the store fit the migrated schema, with the types that the driver really sends?"""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+import zvonar.store
+
+NOW = datetime(2025, 11, 22, 12, tzinfo=UTC)
+
+# By name, so that one parameter has one type in the whole store. Integers are tried small and large: the driver
+# sends them as smallint, integer or bigint by their value.
+SAMPLES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("account_id", "call_id", "campaign_id", "clip_id", "trunk_id", "phone_list_id", "epoch"), 1
+    ),
+    **dict.fromkeys(("delivery_id", "tariff_id", "first_ordinal", "after"), 1),
+    **dict.fromkeys(
+        ("limit", "count", "lifetime", "loaded", "rejected", "attempt", "status_code", "priority"), 1
+    ),
+    **dict.fromkeys(("max_channels", "hangup_cause", "sip_code", "talk_seconds", "billed_seconds"), 1),
+    **dict.fromkeys(("name", "kind", "note", "label", "extra", "phone", "country", "reason", "gateway"), "x"),
+    **dict.fromkeys(
+        ("currency", "timezone", "tariff", "login", "password_hash", "type", "state", "call_end"), "x"
+    ),
+    **dict.fromkeys(("disposition", "script_result", "choice", "status_name", "recording", "error"), "x"),
+    **dict.fromkeys(("leg_id", "caller_id", "text", "fingerprint"), "x"),
+    **dict.fromkeys(
+        ("now", "at", "due_at", "until", "started_at", "ended_at", "answered_at", "next_at"), NOW
+    ),
+    **dict.fromkeys(("amount", "hold", "more", "cost", "calls_per_second", "max_cost"), Decimal("1.5")),
+    **dict.fromkeys(("trial", "enabled", "final", "guarded", "held_by_campaign", "next_leg"), True),
+    **dict.fromkeys(("settings", "overrides", "voice", "steps", "rate"), Jsonb({})),
+    **{name: ["x"] for name in ("countries", "caller_ids", "allowed", "kinds", "addresses", "order_keys")},
+    **{name: [1] for name in ("call_ids", "event_ids", "account_ids", "accounts", "campaigns", "limits")},
+    "content_types": ["x"],
+    "scope": "x",
+    "scopes": ["x"],
+    "untils": [NOW],
+    "seconds": 1,
+    "key_hash": b"x",
+    "bodies": [b"x"],
+    "event_ats": [NOW],
+}
+# `status` is a campaign's word in one statement and an HTTP number in others.
+EXCEPTIONS: dict[tuple[str, str], Any] = {
+    ("campaigns.ADD", "status"): "x",
+    ("campaigns.SET_STATUS", "status"): "x",
+    ("outbox.DELIVERED", "status"): 200,
+    ("outbox.FAILED", "status"): 200,
+}
+# What a caller may leave out, and the driver then sends without a type.
+NULLABLE = {
+    *(
+        "call_end",
+        "due_at",
+        "answered_at",
+        "steps",
+        "hangup_cause",
+        "sip_code",
+        "choice",
+        "status_name",
+        "recording",
+    ),
+    *(
+        "label",
+        "extra",
+        "overrides",
+        "clip_id",
+        "phone_list_id",
+        "lifetime",
+        "caller_id",
+        "reason",
+        "until",
+        "next_at",
+    ),
+    *("account_id@trunks.PUT", "status@outbox.FAILED", "state@legs.END", "started_at@campaigns.ADD"),
+}
+_SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+def statements() -> dict[str, str]:
+    found = {}
+    for module in pkgutil.iter_modules(zvonar.store.__path__):
+        if module.name == "migrations" or module.name.startswith("server"):
+            continue
+        members = vars(importlib.import_module(f"zvonar.store.{module.name}"))
+        for name, value in members.items():
+            if name.isupper() and isinstance(value, str) and _SQL.match(value):
+                found[f"{module.name}.{name}"] = value
+    return found
+
+
+STATEMENTS = statements()
+
+
+def samples(name: str, statement: str, *, large: bool) -> dict[str, Any]:
+    given = {}
+    for parameter in _PARAMETER.findall(statement):
+        value = EXCEPTIONS.get((name, parameter), SAMPLES.get(parameter))
+        assert value is not None, f"{name}: no sample for {parameter}"
+        if large and type(value) is int:
+            value = 2**31 - 1 if value == 1 else value
+        if large and value == [1]:
+            value = [2**40] if parameter != "limits" else [2**20]
+        given[parameter] = value
+    return given
+
+
+def test_all_modules_of_the_store_were_looked_at() -> None:
+    assert {name.split(".")[0] for name in STATEMENTS} >= {
+        *(
+            "accounts",
+            "calls",
+            "campaigns",
+            "clips",
+            "epochs",
+            "legs",
+            "outbox",
+            "sessions",
+            "stoplist",
+            "trunks",
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def migrated(module_dsn: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(module_dsn) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_statement_fits_the_schema(name: str, migrated: psycopg.Connection) -> None:
+    statement = STATEMENTS[name]
+    with migrated.transaction(force_rollback=True):
+        if "FROM STDIN" in statement:
+            migrated.execute(STATEMENTS["calls.STAGE"])
+            with migrated.cursor().copy(statement):
+                pass
+            return
+        if statement.lstrip().startswith("CREATE"):
+            migrated.execute(statement)
+            return
+        if "new_calls" in statement:
+            migrated.execute(STATEMENTS["calls.STAGE"])
+        # EXPLAIN analyses and plans with the very types that an execution would send, and runs nothing.
+        for large in (False, True):
+            given = samples(name, statement, large=large)
+            migrated.execute("EXPLAIN " + statement, given, prepare=True)
+        optional = [p for p in given if p in NULLABLE or f"{p}@{name}" in NULLABLE]
+        for parameter in optional:
+            migrated.execute("EXPLAIN " + statement, {**given, parameter: None}, prepare=True)
+        if optional:
+            migrated.execute("EXPLAIN " + statement, {**given, **dict.fromkeys(optional)}, prepare=True)
