@@ -1,0 +1,1 @@
+"""What a script sees of a telephone line, and the engines behind it."""

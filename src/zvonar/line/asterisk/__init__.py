@@ -1,0 +1,1 @@
+"""Asterisk: getting it, running it, and speaking ARI to it."""

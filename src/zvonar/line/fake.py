@@ -1,0 +1,212 @@
+"""What would the town do? A gateway without a network, exact to the millisecond on a loop with virtual time.
+
+Subscribers behave by their last digit as the town's do, so the dialer's tests run a whole campaign in
+milliseconds. It keeps what the callee would have counted: INVITEs per leg.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from zvonar.core.leg import LegId
+from zvonar.line.line import AlreadyExists, Dialled, GatewayLost, HungUp, Line, LineEnd
+
+PROMPT_SECONDS = 2.0  # every clip lasts this long unless `durations` says otherwise
+
+
+class FakeLine:
+    """A channel of the fake gateway."""
+
+    def __init__(self, gateway: "FakeGateway", wanted: Dialled) -> None:
+        self._gateway = gateway
+        self.wanted = wanted
+        self.leg = wanted.leg
+        self.ended: LineEnd | None = None
+        self.answered_at: datetime | None = None
+        loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[datetime] = loop.create_future()
+        self._end: asyncio.Future[LineEnd] = loop.create_future()
+        self._keys: asyncio.Queue[str] = asyncio.Queue()
+        self._bound = loop.call_later(
+            wanted.max_seconds, lambda: self.finish(LineEnd(at=gateway.now(), hangup_cause=16))
+        )
+        self.clips: list[Path] = []
+        self.recorded = False
+
+    async def answered(self) -> datetime:
+        either: set[asyncio.Future[Any]] = {self._answer, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._answer.done():
+            return self._answer.result()
+        raise HungUp(self._end.result())
+
+    async def end(self) -> LineEnd:
+        return await asyncio.shield(self._end)
+
+    async def play(self, clip: Path, *, interruptible: bool) -> str | None:
+        self._check()
+        if interruptible and not self._keys.empty():
+            return self._keys.get_nowait()
+        self.clips.append(clip)
+        lasts = self._gateway.durations.get(clip.name, PROMPT_SECONDS)
+        asyncio.get_running_loop().call_later(lasts, self._gateway.heard, self)
+        if interruptible:
+            return await self.key(lasts)
+        await asyncio.wait({self._end}, timeout=lasts)
+        self._check()
+        return None
+
+    async def key(self, timeout: float) -> str | None:
+        if not self._keys.empty():
+            return self._keys.get_nowait()
+        self._check()
+        pressed = asyncio.create_task(self._keys.get())
+        try:
+            either: set[asyncio.Future[Any]] = {pressed, self._end}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if pressed.done():
+                return pressed.result()
+            self._check()
+            return None
+        finally:
+            pressed.cancel()
+
+    async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
+        collected = ""
+        while len(collected) < count:
+            key = await self.key(between if collected else timeout)
+            if key is None or key == terminator:
+                break
+            collected += key
+        return collected
+
+    async def start_recording(self) -> None:
+        self._check()
+        self.recorded = True
+
+    async def hang_up(self) -> LineEnd:
+        self.finish(LineEnd(at=self._gateway.now(), hangup_cause=16, by_us=True))
+        return self._end.result()
+
+    def pick_up(self) -> None:
+        """The subscriber answers."""
+        if self.ended is None and self.answered_at is None:
+            self.answered_at = self._gateway.now()
+            self._answer.set_result(self.answered_at)
+
+    def press(self, keys: str) -> None:
+        """The subscriber presses keys."""
+        if self.ended is None:
+            for key in keys:
+                self._keys.put_nowait(key)
+
+    def finish(self, end: LineEnd) -> None:
+        """The line ends, from whichever side."""
+        if self.ended is None:
+            self.ended = LineEnd(
+                at=end.at,
+                answered_at=self.answered_at,
+                hangup_cause=end.hangup_cause,
+                sip_code=end.sip_code,
+                rang_out=end.rang_out,
+                by_us=end.by_us,
+            )
+            self._bound.cancel()
+            self._gateway.over(self)
+            self._end.set_result(self.ended)
+
+    def _check(self) -> None:
+        if self.ended is not None:
+            raise HungUp(self.ended)
+
+
+class FakeGateway:
+    """The town's subscribers, without Asterisk."""
+
+    def __init__(self, *, now: Callable[[], datetime], name: str = "gateway") -> None:
+        self.name = name
+        self.now = now
+        self.invites: Counter[str] = Counter()  # by leg id, as the callee would count them
+        self.durations: dict[str, float] = {}  # seconds by clip name
+        self.refuse_trunks: set[int] = set()  # these answer 503
+        self.reachable = True
+        self.peak = 0
+        self._lines: dict[LegId, FakeLine] = {}
+        self._past: dict[LegId, LineEnd] = {}
+        self.made: list[FakeLine] = []
+
+    async def create(self, wanted: Dialled) -> FakeLine:
+        if not self.reachable:
+            raise GatewayLost()
+        if wanted.leg in self._lines:
+            raise AlreadyExists()
+        line = self._lines[wanted.leg] = FakeLine(self, wanted)
+        self.made.append(line)
+        self.peak = max(self.peak, len(self._lines))
+        return line
+
+    async def dial(self, line: Line, *, ring_timeout: int) -> None:
+        assert isinstance(line, FakeLine)
+        self.invites[str(line.leg)] += 1
+        later = asyncio.get_running_loop().call_later
+        phone = line.wanted.phone
+        digit = phone[-1]
+        rings = int(phone[-3:-1]) or 0.3
+        if line.wanted.trunk_id in self.refuse_trunks:
+            digit = "6"
+        match digit:
+            case "2" | "4" | "6":
+                cause, sip = {"2": (17, 486), "4": (1, 404), "6": (34, 503)}[digit]
+                later(0.05, lambda: line.finish(LineEnd(at=self.now(), hangup_cause=cause, sip_code=sip)))
+            case "3":
+                later(
+                    ring_timeout,
+                    lambda: line.finish(
+                        LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)
+                    ),
+                )
+            case _ if rings >= ring_timeout:
+                later(
+                    ring_timeout,
+                    lambda: line.finish(
+                        LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)
+                    ),
+                )
+            case _:
+                later(rings, line.pick_up)
+                if digit == "7":
+                    later(rings + 1, lambda: line.finish(LineEnd(at=self.now(), hangup_cause=0)))
+
+    async def adopt(self, leg: LegId) -> FakeLine | None:
+        return self._lines.get(leg)
+
+    async def discard(self, leg: LegId) -> None:
+        line = self._lines.get(leg)
+        if line is not None:
+            await line.hang_up()
+
+    async def alive(self) -> list[LegId]:
+        return list(self._lines)
+
+    def past(self, legs: Sequence[LegId]) -> dict[LegId, LineEnd]:
+        return {leg: self._past[leg] for leg in legs if leg in self._past}
+
+    def recording(self, leg: LegId) -> str | None:
+        return next((f"{leg}.wav" for line in self.made if line.leg == leg and line.recorded), None)
+
+    def heard(self, line: FakeLine) -> None:
+        """A clip has come to its end at the subscriber's ear."""
+        digit = line.wanted.phone[-1]
+        if digit == "1":
+            line.press("1")
+        elif digit == "9":
+            line.press("1234#")
+
+    def over(self, line: FakeLine) -> None:
+        """The line has ended."""
+        self._lines.pop(line.leg, None)
+        if line.ended is not None:
+            self._past[line.leg] = line.ended
