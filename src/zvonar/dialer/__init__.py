@@ -1,0 +1,1 @@
+"""How does a queued number become a result? lease → place → dial → run script → record."""

@@ -1,0 +1,48 @@
+"""Where is the audio of this script? Every prompt as a file, before anyone is dialled."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from zvonar.core.campaign import Voice
+from zvonar.core.script import Prompt
+from zvonar.speech import SpeechFailed
+from zvonar.speech.clips import ClipCache
+from zvonar.speech.synthesis import Voice as SpokenVoice
+from zvonar.store import clips
+from zvonar.store.clips import ClipNotFound
+from zvonar.store.db import Database
+
+
+class PromptMissing(SpeechFailed):
+    """A clip of the script is not there any more."""
+
+
+class Prompts:
+    """Finds uploaded clips and has texts spoken."""
+
+    def __init__(self, db: Database, cache: ClipCache, *, uploads: Path) -> None:
+        self._db = db
+        self._cache = cache
+        self._uploads = uploads
+
+    async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
+        """A playable file for each prompt. Raises SpeechFailed where one cannot be had."""
+        return {prompt: await self._file(account_id, voice, prompt) for prompt in prompts}
+
+    async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
+        if prompt.text is not None:
+            return await self._spoken(prompt.text, voice)
+        assert prompt.clip_id is not None
+        try:
+            clip = await clips.get(self._db, account_id, prompt.clip_id)
+        except ClipNotFound:
+            raise PromptMissing() from None
+        if clip.text is not None:
+            stored = Voice(**clip.voice) if clip.voice else voice
+            return await self._spoken(clip.text, stored)
+        if clip.path is None:
+            raise PromptMissing()
+        return self._uploads / clip.path
+
+    async def _spoken(self, text: str, voice: Voice) -> Path:
+        return (await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))).path
