@@ -1,0 +1,22 @@
+"""Which commands are there? The one list of them."""
+
+import typer
+
+from zvonar.cli import accounts, campaigns, demo, home, serve, trunks
+
+app = typer.Typer(
+    name="zvonar",
+    help="A self-hosted outbound-calling platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("setup")(home.setup)
+app.command("doctor")(home.doctor)
+app.command("stop")(home.stop)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
+app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
+app.add_typer(trunks.commands, name="trunk", help="SIP routes.")
+app.add_typer(trunks.town, name="town", help="The trial phone network.")

@@ -1,0 +1,1 @@
+"""How do others learn what happened? event → deliveries → POST, until each is taken or dead."""

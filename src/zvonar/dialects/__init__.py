@@ -1,0 +1,1 @@
+"""How do others say it? One translator per wire dialect; none imports another."""

@@ -1,0 +1,1 @@
+"""How does the autocall service say it? Campaigns are *autocalls* here; a callback reports every change."""

@@ -1,0 +1,199 @@
+"""What does one role's process do? `python -m zvonar.service.role ROLE`, started by the supervisor."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+from msgspec import Struct
+
+from zvonar.service import logs
+from zvonar.service.home import Home
+from zvonar.store.db import Database
+
+log = structlog.get_logger(__name__)
+
+Ready = Callable[[], None]  # called once the role serves
+CONFIG = "ZVONAR_ROLE"  # the environment variable that carries a RoleConfig
+FENCED = 3  # exit code of a dialer whose gateway another one took
+
+
+class RoleConfig(Struct, frozen=True, kw_only=True):
+    """What the supervisor tells its roles."""
+
+    home: str
+    dsn: str
+    roles: list[str]  # that make the service ready
+    log_level: str
+    lifeline: int  # file descriptor that reads end-of-file when the supervisor is gone
+    host: str
+    port: int
+    public_url: str | None
+    ari_url: str
+    allow_networks: list[str]
+    drain_seconds: float
+    espeak_command: list[str]
+    espeak_env: dict[str, str]
+    espeak_version: str
+
+
+def now() -> datetime:
+    """The one clock of the roles."""
+    return datetime.now(UTC)
+
+
+def main() -> None:
+    """Run the role that the command line names, until SIGTERM or until the supervisor is gone."""
+    role = sys.argv[1]
+    config = msgspec.json.decode(os.environ.pop(CONFIG), type=RoleConfig)
+    # Before anything imports the metrics library: that is when it reads this.
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Home(Path(config.home)).metrics)
+    logs.configure(level=config.log_level, role=role)
+    # What is imported now stays for good; the collector need not look at it again.
+    gc.freeze()
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(uvloop.run(_run(role, config)))
+
+
+async def _run(role: str, config: RoleConfig) -> int:
+    stop = asyncio.Event()
+    orphaned = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def gone() -> None:
+        loop.remove_reader(config.lifeline)
+        orphaned.set()
+        stop.set()
+
+    loop.add_reader(config.lifeline, gone)
+    home = Home(Path(config.home))
+
+    def ready() -> None:
+        (home.run / f"{role}.ready").write_text(str(os.getpid()))
+        log.info("role.ready")
+
+    match role:
+        case "api":
+            return await _api(config, home, stop, ready)
+        case "dialer":
+            return await _dialer(config, home, stop, orphaned, ready)
+        case "worker":
+            return await _worker(config, stop, ready)
+    raise SystemExit(f"There is no role {role!r}.")
+
+
+async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
+    import uvicorn
+
+    from zvonar.service.app import application
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
+            return contextlib.nullcontext()  # the role has its own
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    async with Database(config.dsn, size=12) as db:
+        server = Server(
+            uvicorn.Config(
+                application(db, home=home, roles=config.roles, public_url=config.public_url, now=now),
+                host=config.host,
+                port=config.port,
+                access_log=False,  # it would print keys and phones of GET requests
+                log_config=None,
+                lifespan="on",
+                timeout_graceful_shutdown=10,
+                server_header=False,
+            )
+        )
+        serving = asyncio.create_task(server.serve())
+        await asyncio.wait(
+            {serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        server.should_exit = True
+        await serving
+    return 0
+
+
+async def _dialer(
+    config: RoleConfig, home: Home, stop: asyncio.Event, orphaned: asyncio.Event, ready: Ready
+) -> int:
+    from zvonar.dialer.engine import Dialer
+    from zvonar.dialer.prompts import Prompts
+    from zvonar.line.asterisk import cel
+    from zvonar.line.asterisk.ari import AriClient
+    from zvonar.line.asterisk.gateway import APP, AsteriskGateway
+    from zvonar.service.plant import ARI_USER
+    from zvonar.speech.clips import ClipCache
+    from zvonar.speech.synthesis.espeak import EspeakEngine
+    from zvonar.store.epochs import Fenced
+
+    engine = EspeakEngine(
+        command=config.espeak_command, env={**os.environ, **config.espeak_env}, version=config.espeak_version
+    )
+    cache = ClipCache(home.clips, engine)
+    async with (
+        Database(config.dsn, size=12) as db,
+        AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
+    ):
+        gateway = AsteriskGateway(
+            ari,
+            name="gateway",
+            cel_file=cel.path(home.gateway),
+            recordings=home.gateway / "spool" / "recording",
+        )
+        dialer = Dialer(
+            db, gateway, Prompts(db, cache, uploads=home.uploads), now=now, drain=config.drain_seconds
+        )
+        # Without a supervisor nobody restarts us: leave the calls to the next service at once.
+        orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
+        try:
+            await dialer.run(stop, ready=ready)
+        except Fenced:
+            log.warning("dialer.fenced")
+            return FENCED
+        finally:
+            orphan_watch.cancel()
+            await cache.aclose()
+    return 0
+
+
+async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None:
+    await orphaned.wait()
+    abandon()
+
+
+async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
+    from zvonar.delivery.guard import networks
+    from zvonar.delivery.worker import deliver
+    from zvonar.service.meters import PrometheusDeliveryMeters
+    from zvonar.service.wiring import render
+
+    async with Database(config.dsn, size=6) as db:
+        ready()
+        await deliver(
+            db,
+            render,
+            stop=stop,
+            allowed=networks(config.allow_networks),
+            meters=PrometheusDeliveryMeters(),
+            clock=now,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Which dialects are served, and which of them render events? The list of everything that is plugged in."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from litestar.types import ControllerRouterHandler
+
+from zvonar.dialects.autocall import callbacks
+from zvonar.dialects.callo import routes as callo
+from zvonar.dialects.uis import routes as uis
+from zvonar.reports.postgres import PostgresReportStore
+from zvonar.store.db import Database
+from zvonar.store.outbox import Event, Rendered
+
+# Each dialect that tells the outside what happened, in its own bytes.
+RENDERERS = (callbacks.render,)
+
+
+def render(event: Event) -> Sequence[Rendered]:
+    """What every dialect makes of an event."""
+    return [rendered for renderer in RENDERERS for rendered in renderer(event)]
+
+
+def routes(
+    db: Database, *, public_url: str | None, now: Callable[[], datetime]
+) -> list[ControllerRouterHandler]:
+    """The routes of every dialect."""
+    return [
+        *callo.routes(callo.Service(db=db, now=now)),
+        *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
+    ]
+

@@ -1,0 +1,50 @@
+"""What may an operator set? Environment variables that begin with ZVONAR_; the README lists them."""
+
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseSettings):
+    """Read once at start, by the command line and the service only."""
+
+    model_config = SettingsConfigDict(env_prefix="ZVONAR_", extra="ignore")
+
+    home: Path = Path("var")  # everything that Zvonar keeps
+    cache: Path | None = None  # downloads, shared by all homes of this user
+    database_url: str | None = None  # a PostgreSQL >= 15 of your own
+    asterisk: Path | None = None  # an installed Asterisk >= 22.5 to run instead of a fetched one
+    debian_mirror: str | None = None  # instead of the mirror that this machine's apt uses
+    public_url: str | None = None  # prefixes every link; the request's own host unless given
+    port_base: Annotated[int | None, Field(ge=1024, le=62000)] = None  # first port of the internal block
+    allow_networks: Annotated[tuple[Network, ...], NoDecode] = ()  # opened to deliveries
+    sip_bind: str = "127.0.0.1"  # address that the gateway's SIP listens on
+    external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
+    local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0  # for calls in progress after SIGTERM
+    log_level: str = "info"
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(ip_network(part.strip(), strict=False) for part in given.split(",") if part.strip())
+        return given
+
+    @field_validator("local_networks", mode="before")
+    @classmethod
+    def _words(cls, given: object) -> object:
+        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+
+    @property
+    def cache_directory(self) -> Path:
+        """Where downloads are kept for all homes of this user."""
+        if self.cache is not None:
+            return self.cache
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zvonar"

@@ -1,0 +1,104 @@
+"""Whose delivery is it? Leases, their order and their end."""
+
+from datetime import timedelta
+
+import pytest
+
+from zvonar.delivery import queue
+from zvonar.delivery.queue import Settlement
+from zvonar.store import outbox
+from zvonar.store.db import Database
+from zvonar.store.outbox import Delivery
+
+from .world import deliveries, happened, now, render
+
+pytestmark = pytest.mark.asyncio
+
+A, B = "http://a.example/", "http://b.example/"
+
+
+async def lease(
+    db: Database, *, limit: int = 100, per_address: int = 100, seconds: float = 60, **rooms: int
+) -> list[Delivery]:
+    at = now()
+    return await queue.lease(
+        db,
+        now=at,
+        until=at + timedelta(seconds=seconds),
+        limit=limit,
+        per_address=per_address,
+        rooms={f"http://{name}.example/": room for name, room in rooms.items()},
+    )
+
+
+async def queued(db: Database, to: str, calls: list[int]) -> list[int]:
+    events = await happened(db, to, calls)
+    while await outbox.fan_out(db, render, now=now()):
+        pass
+    return events
+
+
+async def test_only_the_first_of_a_key_is_leased(db: Database) -> None:
+    events = await queued(db, A, [1, 2, 1, 2, 1])
+    assert [delivery.event_id for delivery in await lease(db)] == events[:2]
+    assert await lease(db) == []
+
+
+async def test_one_call_has_an_order_for_each_address(db: Database) -> None:
+    events = await queued(db, A, [1]) + await queued(db, B, [1])
+    assert [delivery.event_id for delivery in await lease(db)] == events
+
+
+async def test_each_address_gets_its_share(db: Database) -> None:
+    await queued(db, A, list(range(50)))
+    await queued(db, B, list(range(50)))
+    leased = await lease(db, per_address=5)
+    assert sorted(delivery.address for delivery in leased) == [A] * 5 + [B] * 5
+    leased = await lease(db, per_address=5, a=0, b=2)
+    assert [delivery.address for delivery in leased] == [B] * 2
+    assert len(await lease(db, limit=7)) == 7
+
+
+async def test_a_lease_that_ran_out_is_somebody_elses(db: Database) -> None:
+    await queued(db, A, [1])
+    (mine,) = await lease(db, seconds=-1)
+    (theirs,) = await lease(db)
+    assert (mine.delivery_id, mine.body) == (theirs.delivery_id, theirs.body)
+
+
+async def test_whoever_outlived_its_lease_has_no_say(db: Database) -> None:
+    await queued(db, A, [1])
+    past, ahead = now() - timedelta(seconds=1), now() + timedelta(seconds=60)
+    common = {"limit": 1, "per_address": 1, "rooms": {}}
+    (mine,) = await queue.lease(db, now=now(), until=past, **common)
+    (theirs,) = await queue.lease(db, now=now(), until=ahead, **common)
+    late = Settlement(delivery=mine, until=past, at=now(), status=None, error="timeout", next_at=None)
+    await queue.settle(db, [late])
+    assert [row.state for row in await deliveries(db)] == ["pending"]
+    taken = Settlement(delivery=theirs, until=ahead, at=now(), status=204, error=None, next_at=None)
+    await queue.settle(db, [taken])
+    (row,) = await deliveries(db)
+    assert (row.state, row.tries, row.last_status) == ("delivered", 1, 204)
+
+
+async def test_a_batch_is_settled_each_its_own_way(db: Database) -> None:
+    await queued(db, A, [1, 2, 3])
+    at = now()
+    until = at + timedelta(seconds=60)
+    leased = await queue.lease(db, now=at, until=until, limit=9, per_address=9, rooms={})
+    ways = [(200, None, None), (500, "status", at + timedelta(seconds=5)), (None, "timeout", None)]
+    await queue.settle(
+        db,
+        [
+            Settlement(delivery=delivery, until=until, at=at, status=status, error=error, next_at=next_at)
+            for delivery, (status, error, next_at) in zip(leased, ways, strict=True)
+        ],
+    )
+    assert [(row.state, row.tries, row.last_status, row.last_error) for row in await deliveries(db)] == [
+        ("delivered", 1, 200, None),
+        ("pending", 1, 500, "status"),
+        ("dead", 1, None, "timeout"),
+    ]
+    assert await lease(db) == []
+    due = await outbox.next_due(db)
+    assert due == at + timedelta(seconds=5)

@@ -1,0 +1,238 @@
+"""What do the dialects' tests share? One house: PostgreSQL, an account, a campaign, the surfaces over HTTP."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar
+from psycopg.conninfo import conninfo_to_dict
+
+from zvonar.core.call import after_attempt
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
+from zvonar.core.money import Rate
+from zvonar.core.result import Disposition, Outcome
+from zvonar.core.retry import RetryPolicy
+from zvonar.core.schedule import ALL_DAY
+from zvonar.core.script import Node, Prompt, Reaction, Script
+from zvonar.dialects.callo import routes as callo_routes
+from zvonar.dialects.uis import routes as uis_routes
+from zvonar.reports.postgres import PostgresReportStore
+from zvonar.store import accounts, calls, campaigns, epochs, legs, sessions, trunks
+from zvonar.store.accounts import Account
+from zvonar.store.db import Database
+from zvonar.store.migrate import migrate
+from zvonar.store.server import PostgresServer
+
+T = TypeVar("T")
+RATE = Rate(prefix="7", per_minute=Decimal("1.8"))
+MENU = Script(
+    nodes={
+        "1": Node(
+            prompt=Prompt(text="Нажмите один"),
+            keys={"1": Reaction(status_name="Да"), "2": Reaction()},
+        )
+    }
+)
+_serial = count(1)
+
+
+class Tenant:
+    """An account with its keys."""
+
+    def __init__(self, account: Account, keys: dict[str, str]) -> None:
+        self.account = account
+        self.callo = keys[callo_routes.KEY_KIND]
+        self.uis = keys[uis_routes.KEY_KIND]
+
+
+class House:
+    """Everything on one event loop, with a clock that tests move."""
+
+    def __init__(self, dsn: str) -> None:
+        self._runner = asyncio.Runner()
+        self.clock = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
+        self.db = Database(dsn)
+        self.run(self.db.__aenter__())
+        store = PostgresReportStore(self.db)
+        routers = [
+            *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock)),
+            *uis_routes.routes(uis_routes.Service(db=self.db, reports=store, now=lambda: self.clock)),
+        ]
+        app = Litestar(routers, openapi_config=None, logging_config=None)
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://house.test"
+        )
+        self.run(sessions.ensure_months(self.db, now=self.clock))
+        town = trunks.NewTrunk(name="town", settings={}, trial=True, caller_ids=["+70009990000"])
+        self.trunk = self.run(trunks.put(self.db, town))
+
+    def close(self) -> None:
+        self.run(self._client.aclose())
+        self.run(self.db.__aexit__())
+        self._runner.close()
+
+    def run(self, work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+        async def deadline() -> T:
+            return await asyncio.wait_for(work, 30)
+
+        return self._runner.run(deadline())
+
+    def send(self, method: str, path: str, *, pause: float = 1.0, **options: Any) -> httpx.Response:
+        """One request; the clock goes on a second before it, so that no test meets a limit by accident."""
+        self.clock += timedelta(seconds=pause)
+        return self.run(self._client.request(method, path, **options))
+
+    def tenant(
+        self, *, balance: str = "1000", timezone: str = "Europe/Moscow", countries: tuple[str, ...] = ("RU",)
+    ) -> Tenant:
+        name = f"tenant {next(_serial)}"
+        keys = {callo_routes.KEY_KIND: f"callo-{name}", uis_routes.KEY_KIND: f"uis-{name}"}
+        added = accounts.add(
+            self.db,
+            name=name,
+            currency="RUB",
+            timezone=timezone,
+            countries=list(countries),
+            balance=Decimal(balance),
+            keys=keys,
+            logins={},
+            now=self.clock,
+        )
+        return Tenant(self.run(added), keys)
+
+    def campaign(
+        self,
+        tenant: Tenant,
+        *,
+        script: Script | None = MENU,
+        type: CampaignType = CampaignType.regular,
+        attempts: int = 1,
+        caller_ids: tuple[str, ...] = (),
+    ) -> int:
+        settings = CampaignSettings(
+            script=script,
+            window=ALL_DAY,
+            retry=RetryPolicy(max_attempts=attempts, interval=0),
+            caller_ids=caller_ids,
+            open_ended=True,
+        )
+        added = campaigns.add(
+            self.db,
+            tenant.account.account_id,
+            name="Опрос",
+            type=type,
+            settings=settings,
+            status=CampaignStatus.running,
+            now=self.clock,
+        )
+        return self.run(added).campaign_id
+
+    def dial(
+        self,
+        tenant: Tenant,
+        campaign_id: int,
+        outcome: Outcome,
+        *,
+        attempts: int = 1,
+        history: tuple[Outcome, ...] = (),
+        rings: int = 4,
+        status_name: str | None = None,
+    ) -> int:
+        """Lead the campaign's next call through one attempt that ends like this; the call's id."""
+
+        async def work() -> int:
+            epoch = await epochs.claim(self.db, "gateway", now=self.clock)
+            account_id = tenant.account.account_id
+            [leased] = await calls.lease(self.db, [(account_id, campaign_id, 1)], epoch=epoch, now=self.clock)
+            leg = await legs.place(
+                self.db,
+                legs.Placement(
+                    account_id=account_id,
+                    call_id=leased.call_id,
+                    campaign_id=campaign_id,
+                    gateway="gateway",
+                    epoch=epoch,
+                    trunk_id=self.trunk.trunk_id,
+                    caller_id="+70009990000",
+                    rate=RATE,
+                    hold=RATE.worst_case(180),
+                    held_by_campaign=False,
+                    guarded=False,
+                    max_channels=0,
+                    calls_per_second=Decimal(0),
+                ),
+                now=self.clock,
+            )
+            assert not isinstance(leg, legs.Refusal), leg
+            assert await legs.mark_dialled(
+                self.db, account_id=account_id, leg=leg, epoch=epoch, now=self.clock
+            )
+            answered = None
+            self.clock += timedelta(seconds=rings)
+            if outcome.disposition is Disposition.answered:
+                answered = self.clock
+                await legs.mark_answered(self.db, account_id=account_id, leg=leg, at=answered)
+            self.clock += timedelta(seconds=outcome.talk_seconds)
+            after = after_attempt(
+                outcome,
+                policy=RetryPolicy(max_attempts=attempts, interval=0),
+                history=history,
+                now=self.clock,
+                removing=False,
+                expires_at=None,
+            )
+            ended = legs.LegEnd(
+                account_id=account_id,
+                campaign_id=campaign_id,
+                leg_id=leg,
+                outcome=outcome,
+                ended_at=self.clock,
+                answered_at=answered,
+                billed_seconds=RATE.billed_seconds(outcome.talk_seconds),
+                cost=RATE.charge(outcome.talk_seconds),
+                status_name=status_name,
+                next=after,
+            )
+            assert await legs.end(self.db, ended, now=self.clock)
+            return leased.call_id
+
+        return self.run(work())
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    # Short, because a socket's path may have 107 bytes; passable, because the server's user is not root.
+    room = Path(tempfile.mkdtemp(prefix=f"zv-{os.getpid()}-", dir="/tmp"))
+    room.chmod(0o711)
+    server = PostgresServer(room / "home")
+    dsn = server.ensure()
+    migrate(dsn)
+    made = House(dsn)
+    yield made
+    made.close()
+    server.stop()
+    shutil.rmtree(conninfo_to_dict(dsn)["host"], ignore_errors=True)
+    shutil.rmtree(room, ignore_errors=True)
+
+
+@pytest.fixture
+def tenant(house: House) -> Tenant:
+    return house.tenant()
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """Reads an example of the dialect whose test asks."""
+    dialect = Path(request.path).parent.name
+    folder = Path(__file__).parents[1] / "golden" / dialect
+    return lambda name: msgspec.json.decode((folder / name).read_bytes())
