@@ -36,6 +36,10 @@ lint: venv ## ruff, mypy and the layers of the house
 test: setup lint ## the whole test suite
 	$(BIN)/python -m pytest
 
+lock: ## requirements.lock from pyproject.toml, with hashes (needs uv)
+	printf 'hatchling\neditables\n' | uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" --extra dev pyproject.toml - --output-file requirements.lock
+
 bench: setup ## every benchmark beside its baseline: a table and bench/results.jsonl
 	$(BIN)/python -m bench
 

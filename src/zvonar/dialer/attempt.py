@@ -5,6 +5,7 @@ committed as `dialled`; (4) it is dialled, once. On doubt the channel is asked, 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from math import ceil
@@ -125,10 +126,8 @@ class Attempts:
     async def resume(self, plan: Plan, line: Line) -> None:
         """Go on with a line that an earlier dialer left behind."""
         report = ScriptReport(result=ScriptResult.none)
-        try:
+        with contextlib.suppress(HungUp):  # not answered: the end says why
             report = await self._talk(plan, line)
-        except HungUp:
-            pass  # the end says all there is to say
         await self.record(plan, line.leg, await line.end(), report)
 
     async def record(

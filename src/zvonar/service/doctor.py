@@ -87,7 +87,9 @@ def _home(plant: Plant) -> Part:
     root = plant.home.root
     there = next(path for path in (root, *root.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return _missing("home", f"{there} cannot be written.", "Change its owner or mode, or set ZVONAR_HOME.")
+        return _missing(
+            "home", f"{there} cannot be written.", "Change its owner or mode, or set ZVONAR_HOME."
+        )
     free = shutil.disk_usage(there).free
     said = f"{root} {'has' if there == root else 'is not made yet;'} {free / 1e9:.1f} GB free."
     if free < _FULL:
@@ -210,7 +212,9 @@ def _trunks(plant: Plant) -> Part:
                 f"Trunk {trunk.name} leads to {host}, but SIP is bound to {plant.settings.sip_bind}.",
                 "Set ZVONAR_SIP_BIND to an address of this machine that the carrier can reach.",
             )
-    return _ok("trunks", f"{', '.join(trunk.name for trunk in real)}; zvonar trunk test NAME asks the carrier.")
+    return _ok(
+        "trunks", f"{', '.join(trunk.name for trunk in real)}; zvonar trunk test NAME asks the carrier."
+    )
 
 
 class _NotKnown(Exception):

@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from zvonar.service import logs
 from zvonar.service.home import Home
-from zvonar.store.db import Database
+from zvonar.store import limits
+from zvonar.store.db import Database, StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -184,15 +185,27 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
 
     async with Database(config.dsn, size=6) as db:
         ready()
-        await deliver(
-            db,
-            render,
-            stop=stop,
-            allowed=networks(config.allow_networks),
-            meters=PrometheusDeliveryMeters(),
-            clock=now,
-        )
+        sweeping = asyncio.create_task(_sweep(db))
+        try:
+            await deliver(
+                db,
+                render,
+                stop=stop,
+                allowed=networks(config.allow_networks),
+                meters=PrometheusDeliveryMeters(),
+                clock=now,
+            )
+        finally:
+            sweeping.cancel()
     return 0
+
+
+async def _sweep(db: Database) -> None:
+    """Forget rate limits that have run out, once a minute."""
+    while True:
+        await asyncio.sleep(60.0)
+        with contextlib.suppress(StoreUnavailable):
+            await limits.sweep(db, now=now())
 
 
 if __name__ == "__main__":

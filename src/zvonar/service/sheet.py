@@ -4,12 +4,13 @@ A row is one line, always: a stray quote then spoils its own row instead of swal
 """
 
 import codecs
+import contextlib
 import csv
 import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -22,13 +23,14 @@ MAX_LINE = 20_000  # characters; the longest text to speak has 4,000
 _CHUNK = 1 << 20  # bytes read at once
 _SAMPLE = 50  # rows that tell the delimiter
 _DELIMITERS = (";", "\t", ",")  # a list with commas inside its cells is the commonest doubt
+_BLANK = " \t\v\f\u00a0\ufeff"  # what may stand around a cell
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"%PDF", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"RIFF", b"ID3")
+_OTHERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"%PDF", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # XLSX and ODS, XLS
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 
@@ -86,7 +88,7 @@ class Sheet:
                 continue
             yield Row(line=self.lines, cells=cells, fault=fault or wrong)
 
-    def _texts(self) -> Iterator[tuple[str, str | None]]:
+    def _texts(self) -> Generator[tuple[str, str | None], None, None]:
         self._file.seek(0)
         # Universal line ends; a character that cannot be read becomes U+FFFD, for which its row answers.
         text = io.TextIOWrapper(self._file, self.encoding, errors="replace", newline=None)
@@ -98,7 +100,7 @@ class Sheet:
                 head = line
                 while line and not line.endswith("\n"):
                     line = text.readline(MAX_LINE)
-                yield head, None if not line and len(head) < MAX_LINE else "line_too_long"
+                yield head, "line_too_long"
         finally:
             text.detach()
 
@@ -113,25 +115,23 @@ class Sheet:
 
     def _delimiter(self) -> str:
         """What stands in most of the first rows, outside quotes."""
-        sample = [re.sub(r'"[^"]*"', "", text) for text, _ in islice(self._texts(), _SAMPLE)]
+        with contextlib.closing(self._texts()) as texts:
+            sample = [re.sub(r'"[^"]*"', "", text) for text, _ in islice(texts, _SAMPLE)]
         counts = [sum(delimiter in text for text in sample) for delimiter in _DELIMITERS]
         return _DELIMITERS[counts.index(max(counts))] if any(counts) else ","
-
-
-_BLANK = " \t\v\f\u00a0\ufeff"
 
 
 def opened(path: Path) -> BinaryIO:
     """The file, open to be read as a Sheet. Raises FileNotReadable."""
     try:
         # Not blocking: a named pipe without a writer would wait for ever.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=_CHUNK)
-    except (OSError, ValueError) as exc:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
         raise FileNotReadable(f"{path}: {getattr(exc, 'strerror', None) or exc}.") from exc
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise FileNotReadable(f"{path} is not a file.")
-    return file
+    return os.fdopen(descriptor, "rb", buffering=_CHUNK)
 
 
 def _encoding(file: BinaryIO) -> str:
@@ -149,7 +149,8 @@ def _encoding(file: BinaryIO) -> str:
     if head.startswith(_WORKBOOKS):
         raise FileIsWorkbook()
     control = len(head) - len(head.translate(None, _CONTROL))
-    if head.startswith(_PICTURES) or control * 10 > len(head):
+    # A stray NUL is its row's fault; a file full of them is no text.
+    if head.startswith(_OTHERS) or (control > 8 and control * 20 > len(head)):
         raise FileIsBinary()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     broken = foreign = 0

@@ -31,6 +31,9 @@ class Clip(Struct, frozen=True, kw_only=True):
 
 _CLIP = "account_id, clip_id, kind, text, voice, path, duration_ms"
 
+# The clip that this text already is; most calls of a campaign say what another has said.
+KNOWN_TEXT = f"SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s AND fingerprint = %(fingerprint)s"
+
 # The same words in the same voice are one clip, however often they are sent.
 PUT_TEXT = f"""
 INSERT INTO clips (account_id, kind, fingerprint, text, voice, created_at)
@@ -56,7 +59,7 @@ async def put_text(db: Database, account_id: int, text: str, voice: Voice, *, no
         "voice": Jsonb(msgspec.to_builtins(voice)),
         "now": now,
     }
-    clip = await db.row(Clip, PUT_TEXT, params)
+    clip = await db.row(Clip, KNOWN_TEXT, params) or await db.row(Clip, PUT_TEXT, params)
     assert clip is not None
     return clip
 

@@ -218,6 +218,7 @@ def test_an_unknown_campaign_reads_as_the_sample(
         ("text", "до\x00ро", "Null characters are not allowed."),
         ("text", b"\xed\xa0\x80", "Enter text in UTF-8."),
         ("text", "ы" * 4001, "Ensure this value has at most 4000 characters (it has 4001)."),
+        ("text", '<audio id="100500"/>', "Enter a valid value."),
         ("label", "two words", "Enter a valid value."),
         ("label", "а" * 201, "Ensure this value has at most 200 characters (it has 201)."),
         ("pincode", "12x4", "Enter a whole number."),

@@ -10,6 +10,7 @@ import pytest
 
 from zvonar.core.result import Disposition, Outcome, ScriptResult
 from zvonar.dialects.callo.routes import PREFIXES
+from zvonar.store import calls
 
 if TYPE_CHECKING:
     from tests.dialects.conftest import House, Tenant
@@ -162,3 +163,18 @@ def test_a_wrong_question_is_a_form_error(
 
 def test_two_hundred_calls_may_be_asked_for(house: House, tenant: Tenant) -> None:
     assert ask(house, tenant, call_ids=",".join(map(str, range(10**14, 10**14 + 200)))).json() == []
+
+
+def test_our_own_failure_is_told_without_its_text(
+    house: House, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("+70001230001 is in the text of this")
+
+    monkeypatch.setattr(calls, "by_ids", broken)
+    response = ask(house, tenant, call_id=1)
+    assert response.status_code == 503
+    assert response.json() == {"status": "error", "data": "The service is temporarily unavailable."}
+    printed = capsys.readouterr()
+    assert "RuntimeError" in printed.out + printed.err
+    assert "70001230001" not in printed.out + printed.err

@@ -13,6 +13,7 @@ from zvonar.core.result import Disposition, Outcome, ScriptResult
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.dialects.uis import fields as catalogue
 from zvonar.dialects.uis import requests
+from zvonar.reports.postgres import PostgresReportStore
 
 if TYPE_CHECKING:
     from tests.dialects.conftest import House, Tenant
@@ -318,3 +319,22 @@ def test_a_used_up_minute_says_so_until_it_is_over(house: House, tenant: Tenant)
     assert failed["data"]["metadata"]["limits"]["day_remaining"] == limits["day_remaining"]
     house.clock += timedelta(seconds=60)
     assert result(house, tenant)["metadata"]["limits"]["minute_remaining"] == 199
+
+
+def test_our_own_failure_is_an_internal_error_and_costs_nothing(
+    house: House, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = result(house, tenant)["metadata"]["limits"]["day_remaining"]
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("+70001230001 is in the text of this")
+
+    monkeypatch.setattr(PostgresReportStore, "page", broken)
+    failed = report(house, tenant)["error"]
+    assert failed == {
+        "code": -32603,
+        "message": "Internal error, contact the support service",
+        "data": {"mnemonic": "internal_error"},
+    }
+    monkeypatch.undo()
+    assert result(house, tenant)["metadata"]["limits"]["day_remaining"] == before - 1

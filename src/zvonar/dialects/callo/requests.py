@@ -181,6 +181,10 @@ def call_form(form: Form) -> CallForm:
     phone = form.text("phone", limit=MAX_KEY, required=True)
     campaign_id = form.number("campaign_id", required=True)
     text = form.text("text", limit=MAX_TEXT)
+    if text is not None and text.startswith("<audio"):
+        form.errors["text"] = (
+            NOT_VALID  # clips are not played by markup yet, and must not be read out as words
+        )
     label = form.text("label", limit=MAX_LABEL)
     if label is not None and not _LABEL.fullmatch(label):
         form.errors["label"] = NOT_VALID
