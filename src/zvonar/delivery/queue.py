@@ -18,8 +18,8 @@ WITH RECURSIVE addresses (address) AS (
     SELECT (SELECT d.address FROM deliveries d WHERE d.state = 'pending' AND d.address > a.address
             ORDER BY d.address LIMIT 1)
     FROM addresses a WHERE a.address IS NOT NULL
-), picked AS (
-    SELECT due.delivery_id
+), due AS (
+    SELECT head.delivery_id
     FROM addresses a
     LEFT JOIN unnest(%(known)s::text[], %(rooms)s::int[]) AS known (address, room) ON known.address = a.address
     CROSS JOIN LATERAL (
@@ -28,12 +28,20 @@ WITH RECURSIVE addresses (address) AS (
           AND (p.leased_until IS NULL OR p.leased_until < %(now)s)
           AND NOT EXISTS (SELECT FROM deliveries e WHERE e.account_id = p.account_id AND e.order_key = p.order_key
                           AND e.address = p.address AND e.state = 'pending' AND e.event_id < p.event_id)
-        ORDER BY p.next_at LIMIT coalesce(known.room, %(per_address)s) FOR UPDATE SKIP LOCKED
-    ) due
+        ORDER BY p.next_at LIMIT coalesce(known.room, %(per_address)s)
+    ) head
     WHERE a.address IS NOT NULL
-    ORDER BY due.next_at LIMIT %(limit)s
+    ORDER BY head.next_at LIMIT %(limit)s
+), picked AS (
+    SELECT delivery_id FROM deliveries
+    WHERE delivery_id IN (SELECT delivery_id FROM due)
+      AND state = 'pending' AND (leased_until IS NULL OR leased_until < %(now)s)
+    FOR UPDATE SKIP LOCKED
+), hasty AS MATERIALIZED (
+    -- A lease that a crash of PostgreSQL forgets costs one repetition, so its commit need not wait for the disk.
+    SELECT set_config('synchronous_commit', 'off', true)
 )
-UPDATE deliveries d SET leased_until = %(until)s FROM picked
+UPDATE deliveries d SET leased_until = %(until)s FROM picked, hasty
 WHERE d.delivery_id = picked.delivery_id
 RETURNING d.delivery_id, d.account_id, d.event_id, d.event_at, d.kind, d.address, d.content_type, d.body, d.tries
 """

@@ -38,13 +38,14 @@ from zvonar.line.line import (
 from zvonar.store import legs
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
-from zvonar.store.db import Database
+from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
 from zvonar.store.legs import LegEnd, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
 _MARGIN = 15  # seconds that the gateway's own bound lies beyond ours
+_NEXT_LEG = 10.0  # seconds that a failed leg waits for a slot of another trunk
 _BUSY = 0.05  # seconds until a placement is tried again that only lacked a slot
 
 
@@ -202,7 +203,21 @@ class Attempts:
             next_leg=next_leg,
         )
         while True:
-            leg = await legs.place(self._db, wanted, now=self._now())
+            try:
+                leg = await legs.place(self._db, wanted, now=self._now())
+            except StoreUnavailable:
+                # Whether it was committed nobody heard; a placing leg that nobody dials must not stay.
+                await self._db.patiently(
+                    lambda: legs.take_back_doubtful(
+                        self._db,
+                        account_id=wanted.account_id,
+                        call_id=wanted.call_id,
+                        epoch=self._epoch,
+                        now=self._now(),
+                    ),
+                    what="doubtful placement",
+                )
+                raise
             if isinstance(leg, LegId):
                 meters.legs_placed.labels(route.trunk.name).inc()
                 return _Placed(route=route, leg=leg, caller_id=caller_id)
@@ -221,10 +236,14 @@ class Attempts:
             return None
         if not self._routes.choices(plan.call, tried=tried):
             return None
-        route = await self._routes.slot(plan.call, tried=tried)
+        try:
+            async with asyncio.timeout(_NEXT_LEG):
+                route = await self._routes.slot(plan.call, tried=tried)
+        except TimeoutError:
+            return None
         try:
             return await self._place(plan, route, next_leg=True)
-        except Refused:
+        except (Refused, StoreUnavailable):
             self._routes.release(route)
             return None
         except BaseException:

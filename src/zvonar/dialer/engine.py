@@ -367,9 +367,11 @@ class Dialer:
         self._routes.renew(await trunks.of_gateway(self._db, self._gateway.name))
 
     async def _listen(self) -> None:
-        async for _ in self._db.notifications("zvonar_calls"):
+        async for channel in self._db.notifications("zvonar_calls", "zvonar_campaigns"):
             self._due.clear()
-            await self._looked()
+            if channel == "zvonar_campaigns":
+                await self._looked()
+            self._wake.set()
 
     async def _keep_house(self) -> None:
         """What time alone brings about: windows, lifetimes, ends of campaigns, the next month's tables."""

@@ -487,6 +487,28 @@ async def take_back(db: Database, *, account_id: int, leg: LegId, guarded: bool,
     return await db.execute(TAKE_BACK, params) == 1
 
 
+# A placement whose commit was not heard: it may be there, and then only this dialer's own doubt keeps it.
+IN_DOUBT = """
+SELECT leg_id FROM legs
+WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND epoch = %(epoch)s AND phase = 'placing'
+"""
+
+
+class _LegId(Struct, frozen=True, kw_only=True):
+    leg_id: str
+
+
+async def take_back_doubtful(
+    db: Database, *, account_id: int, call_id: int, epoch: int, now: datetime
+) -> int:
+    """Take back what a placement left behind whose answer was lost with the database; how many legs."""
+    params = {"account_id": account_id, "call_id": call_id, "epoch": epoch}
+    found = await db.rows(_LegId, IN_DOUBT, params)
+    for doubtful in found:
+        await take_back(db, account_id=account_id, leg=LegId.parse(doubtful.leg_id), guarded=False, now=now)
+    return len(found)
+
+
 async def live(db: Database, gateway: str) -> list[LiveLeg]:
     """Every leg of this gateway that has not ended."""
     return await db.rows(LiveLeg, LIVE, {"gateway": gateway})

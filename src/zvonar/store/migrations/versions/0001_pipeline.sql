@@ -383,7 +383,6 @@ CREATE TABLE deliveries (
     created_at timestamptz NOT NULL,
     UNIQUE (account_id, event_id, kind, address)
 ) WITH (fillfactor = 70);
-CREATE INDEX deliveries_due ON deliveries (next_at) WHERE state = 'pending';
 -- What a lease walks: each address that has something pending, and what of it is due.
 CREATE INDEX deliveries_by_address ON deliveries (address, next_at) WHERE state = 'pending';
 CREATE INDEX deliveries_in_order ON deliveries (account_id, order_key, address, event_id) WHERE state = 'pending';
@@ -506,7 +505,7 @@ CREATE FUNCTION campaign_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO outbox (account_id, campaign_id, kind, at, payload)
     VALUES (NEW.account_id, NEW.campaign_id, 'campaign', NEW.updated_at, campaign_snapshot(NEW));
-    NOTIFY zvonar_calls;
+    NOTIFY zvonar_campaigns;
     RETURN NULL;
 END $$;
 CREATE TRIGGER campaigns_created AFTER INSERT ON campaigns FOR EACH ROW EXECUTE FUNCTION campaign_changed();
