@@ -3,7 +3,7 @@
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0  # for calls in progress after SIGTERM
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("allow_networks", mode="before")
     @classmethod
@@ -40,7 +40,11 @@ class Settings(BaseSettings):
     @field_validator("local_networks", mode="before")
     @classmethod
     def _words(cls, given: object) -> object:
-        return tuple(part.strip() for part in given.split(",") if part.strip()) if isinstance(given, str) else given
+        return (
+            tuple(part.strip() for part in given.split(",") if part.strip())
+            if isinstance(given, str)
+            else given
+        )
 
     @property
     def cache_directory(self) -> Path:

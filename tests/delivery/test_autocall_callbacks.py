@@ -96,7 +96,9 @@ async def test_each_change_of_a_campaign_and_each_try_is_told_in_order(
         await move(db, ids[1], "dialing", attempts=1)
         await move(db, ids[1], "queued", attempts=-1)
         await move(db, ids[1], "removed", end="removed")
-        await move(db, ids[2], "blocked", end="stopped")
+        # A stop list is found at dispatch, and counts as an attempt.
+        stopped = {"disposition": "blocked", "script_result": "none"}
+        await move(db, ids[2], "blocked", end="stopped", attempts=1, **stopped)
         assert await campaigns.complete_if_done(db, *mine, now=NOW)
         await receiver.until(lambda r: len(r.taken) == 7)
     heard = [post.said for post in sorted(receiver.taken, key=lambda post: post.event_id)]
@@ -123,7 +125,7 @@ async def test_each_change_of_a_campaign_and_each_try_is_told_in_order(
         "busy": 0,
         "error": 1,
         "spam": 1,
-        "tries": 2,
+        "tries": 3,
         "duration": 6,
         "total": 3,
     }

@@ -274,7 +274,7 @@ async def test_a_database_that_goes_away_delays_and_loses_nothing(
         await receiver.until(lambda r: len(r.posts) >= 10)
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user",
             (name,),
         )
         async with asyncio.timeout(DEADLINE):

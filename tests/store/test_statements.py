@@ -42,6 +42,7 @@ SAMPLES: dict[str, Any] = {
     **{name: ["x"] for name in ("countries", "caller_ids", "allowed", "kinds", "addresses", "order_keys")},
     **{name: [1] for name in ("call_ids", "event_ids", "account_ids", "accounts", "campaigns", "limits")},
     "content_types": ["x"],
+    "labels": ["x"],
     "scope": "x",
     "scopes": ["x"],
     "untils": [NOW],

@@ -26,7 +26,8 @@ Callback = Annotated[str | None, typer.Option(help="Gets a POST at every change.
 AttemptCount = Annotated[int | None, typer.Option("--attempts", help="Attempts a call, all in all.", min=1)]
 WindowText = Annotated[str | None, typer.Option("--window", help="When to dial, such as 09:00-20:00.")]
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", help="JSON file with any of a campaign's settings.", dir_okay=False)
+    Path | None,
+    typer.Option("--settings", help="JSON file with any of a campaign's settings.", dir_okay=False),
 ]
 
 

@@ -5,24 +5,19 @@ committed as `dialled`; (4) it is dialled, once. On doubt the channel is asked, 
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from math import ceil
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from datetime import datetime
 
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from zvonar.core import call as calls_core
-from zvonar.core.campaign import CallOverrides, CampaignSettings, LostPolicy
 from zvonar.core.leg import LegId
-from zvonar.core.money import Rate
-from zvonar.core.result import Disposition, Outcome, ScriptResult, disposition_of, goes_to_next_leg
-from zvonar.core.retry import RetryPolicy, RetryRule
-from zvonar.core.script import Prompt, Script, ScriptReport
+from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
+from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
-from zvonar.dialer.routes import Route, Routes
+from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
+from zvonar.dialer.routes import NoRoute, Route, Routes
 from zvonar.dialer.run import run
 from zvonar.line.line import (
     AlreadyExists,
@@ -36,8 +31,6 @@ from zvonar.line.line import (
     LineEnd,
 )
 from zvonar.store import legs
-from zvonar.store.calls import Leased
-from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
 from zvonar.store.legs import LegEnd, Placement, Refusal
@@ -46,26 +39,19 @@ log = structlog.get_logger(__name__)
 
 _MARGIN = 15  # seconds that the gateway's own bound lies beyond ours
 _NEXT_LEG = 10.0  # seconds that a failed leg waits for a slot of another trunk
-_BUSY = 0.05  # seconds until a placement is tried again that only lacked a slot
+_SOON = (
+    0.01,
+    0.02,
+    0.04,
+    0.08,
+    0.16,
+    0.32,
+)  # seconds until a placement is tried again that only lacked a slot
+_WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
+_WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 
 
-class Plan(Struct, frozen=True, kw_only=True):
-    """Everything that is known of a call before it is dialled."""
-
-    call: Leased
-    campaign: Campaign
-    overrides: CallOverrides
-    script: Script
-    clips: Mapping[Prompt, Path]
-    rate: Rate
-
-    @property
-    def settings(self) -> CampaignSettings:
-        return self.campaign.settings
-
-    @property
-    def max_call_time(self) -> int:
-        return self.overrides.max_call_time or self.settings.max_call_time
+_Served = tuple[LineEnd, ScriptReport]
 
 
 class _Placed(Struct, frozen=True, kw_only=True):
@@ -84,6 +70,14 @@ class Refused(Exception):
         self.refusal = refusal
 
 
+class WindowClosed(Exception):
+    """It is too late, or too early, to dial; the store has not changed."""
+
+
+class _TakenBack(Exception):
+    """The leg was undone before its INVITE: its call waits again."""
+
+
 class Attempts:
     """Makes attempts over one gateway under one epoch."""
 
@@ -97,11 +91,12 @@ class Attempts:
         self._now = now
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
-        """One attempt of a leased call, on as many legs as it takes. Raises Refused, NoRoute or Fenced.
+        """One attempt of a leased call, on as many legs as it takes.
 
-        `since`: loop time at which the call was leased, for the meters. `placed` is called as soon as the call
-        has its slot, so that the next one may be leased. Once a leg is placed, nothing but
-        Fenced and cancellation leaves it unrecorded; both leave it to the next dialer's recovery.
+        Raises Refused, WindowClosed, NoRoute, Draining or Fenced. `since`: loop time at which the call was leased,
+        for the meters. `placed` is called as soon as the call has its slot, so that the next one may be leased.
+        Once a leg is placed, nothing but Fenced and cancellation leaves it unrecorded; both leave it to the next
+        dialer's recovery.
         """
         route = await self._routes.slot(plan.call)
         placed()
@@ -111,25 +106,33 @@ class Attempts:
             self._routes.release(route)
             raise
         meters.setup.observe(asyncio.get_running_loop().time() - since)
+        await self._carry(plan, leg.leg, route, self._dial(plan, leg))
+
+    async def resume(self, plan: Plan, line: Line, *, trunk_id: int) -> None:
+        """Go on with a line that an earlier dialer left behind, and with its attempt."""
+        await self._carry(plan, line.leg, self._routes.adopt(trunk_id), self._attend(plan, line))
+
+    async def _carry(
+        self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
+    ) -> None:
+        """See an attempt through to its end, from its present leg on."""
         tried: set[int] = set()
         while True:
             try:
-                end, report = await self._dial(plan, leg)
+                end, report = await served
+            except _TakenBack:
+                return
             finally:
-                self._routes.release(leg.route)
-            tried.add(leg.route.trunk.trunk_id)
+                # Before another trunk is waited for: two attempts must not wait for each other's channels.
+                if route is not None:
+                    self._routes.release(route)
+                    tried.add(route.trunk.trunk_id)
             onward = await self._next_leg(plan, end, tried)
-            await self.record(plan, leg.leg, end, report, final=onward is None)
+            await self.record(plan, leg, end, report, final=onward is None)
             if onward is None:
                 return
-            leg = onward
-
-    async def resume(self, plan: Plan, line: Line) -> None:
-        """Go on with a line that an earlier dialer left behind."""
-        report = ScriptReport(result=ScriptResult.none)
-        with contextlib.suppress(HungUp):  # not answered: the end says why
-            report = await self._talk(plan, line)
-        await self.record(plan, line.leg, await line.end(), report)
+            leg, route = onward.leg, onward.route
+            served = self._dial(plan, onward)
 
     async def record(
         self, plan: Plan, leg: LegId, end: LineEnd, report: ScriptReport, *, final: bool = True
@@ -202,7 +205,11 @@ class Attempts:
             calls_per_second=settings.calls_per_second,
             next_leg=next_leg,
         )
+        pauses = iter(_SOON)
         while True:
+            # Asked anew each time: the wait for a slot or for the database may have been long.
+            if not settings.window.is_open(self._now(), plan.zone):
+                raise WindowClosed()
             try:
                 leg = await legs.place(self._db, wanted, now=self._now())
             except StoreUnavailable:
@@ -222,9 +229,11 @@ class Attempts:
                 meters.legs_placed.labels(route.trunk.name).inc()
                 return _Placed(route=route, leg=leg, caller_id=caller_id)
             meters.refusals.labels(leg).inc()
-            if leg is not Refusal.trunk_busy or next_leg:
+            # The guard's clock and the pacer's differ by moments; whoever lacks more than that asks for a new slot.
+            pause = next(pauses, None) if leg in (Refusal.trunk_busy, Refusal.campaign_busy) else None
+            if pause is None:
                 raise Refused(leg)
-            await asyncio.sleep(_BUSY)
+            await asyncio.sleep(pause)
 
     async def _next_leg(self, plan: Plan, end: LineEnd, tried: set[int]) -> _Placed | None:
         """Another trunk's leg for the same attempt, or None.
@@ -232,25 +241,23 @@ class Attempts:
         It is placed before the failed one is recorded, so that a crash between the two never finds a call that
         no leg is dialling.
         """
-        if end.answered_at is not None or end.vanished or not goes_to_next_leg(_unanswered(end)):
-            return None
-        if not self._routes.choices(plan.call, tried=tried):
+        if end.answered_at is not None or end.vanished or not goes_to_next_leg(unanswered(end)):
             return None
         try:
             async with asyncio.timeout(_NEXT_LEG):
                 route = await self._routes.slot(plan.call, tried=tried)
-        except TimeoutError:
+        except (NoRoute, TimeoutError):
             return None
         try:
             return await self._place(plan, route, next_leg=True)
-        except (Refused, StoreUnavailable):
+        except (Refused, WindowClosed, StoreUnavailable):
             self._routes.release(route)
             return None
         except BaseException:
             self._routes.release(route)
             raise
 
-    async def _dial(self, plan: Plan, placed: _Placed) -> tuple[LineEnd, ScriptReport]:
+    async def _dial(self, plan: Plan, placed: _Placed) -> _Served:
         leg = placed.leg
         wanted = Dialled(
             leg=leg,
@@ -260,32 +267,47 @@ class Attempts:
             ring_timeout=plan.settings.ring_timeout,
             max_seconds=plan.settings.ring_timeout + plan.max_call_time + _MARGIN,
         )
-        report = ScriptReport(result=ScriptResult.none)
         try:
-            line = await self._create(wanted)
+            async with asyncio.timeout(_WITHOUT_GATEWAY):
+                line = await self._create(wanted)
         except GatewayRefused as exc:
             log.warning("leg.refused", leg=str(leg), reason=exc.detail)
-            return LineEnd(at=self._now()), report
-        marked = await self._db.patiently(
-            lambda: legs.mark_dialled(
-                self._db, account_id=plan.call.account_id, leg=leg, epoch=self._epoch, now=self._now()
-            ),
-            what="dialled",
-        )
+            return LineEnd(at=self._now()), ScriptReport(result=ScriptResult.none)
+        except TimeoutError:
+            return await self._take_back(plan, leg)
+        try:
+            async with asyncio.timeout(_WITHOUT_STORE):
+                marked = await self._db.patiently(
+                    lambda: legs.mark_dialled(
+                        self._db, account_id=plan.call.account_id, leg=leg, epoch=self._epoch, now=self._now()
+                    ),
+                    what="dialled",
+                )
+        except TimeoutError:
+            return await self._take_back(plan, leg)
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
-        try:
-            await self._gateway.dial(line, ring_timeout=plan.settings.ring_timeout)
-            report = await self._talk(plan, line)
-        except HungUp:
-            pass  # not answered; the end says why
-        except GatewayRefused as exc:
-            log.warning("leg.refused", leg=str(leg), reason=exc.detail)
-            await line.hang_up()
-        except (GatewayLost, GatewayInDoubt):
-            return await self._fate(leg), report
-        return await line.end(), report
+        return await self._attend(plan, line, ring_timeout=plan.settings.ring_timeout)
+
+    async def _take_back(self, plan: Plan, leg: LegId) -> _Served:
+        """Undo a leg that could not be dialled in time: by now it may be too late for its call, or forbidden."""
+        log.warning("leg.taken_back", leg=str(leg))
+        await self._gateway.discard(leg)
+        undone = await self._db.patiently(
+            lambda: legs.take_back(
+                self._db,
+                account_id=plan.call.account_id,
+                leg=leg,
+                guarded=guarded(plan.settings),
+                now=self._now(),
+            ),
+            what="take_back",
+        )
+        if undone:
+            raise _TakenBack()
+        # It had been committed as dialled, and only the answer was lost. No INVITE was sent all the same.
+        return LineEnd(at=self._now()), ScriptReport(result=ScriptResult.none)
 
     async def _create(self, wanted: Dialled) -> Line:
         """Create a channel, however often the gateway goes away meanwhile: nothing is sent by it."""
@@ -299,18 +321,41 @@ class Attempts:
             except (GatewayLost, GatewayInDoubt):
                 await asyncio.sleep(0.2)
 
+    async def _attend(self, plan: Plan, line: Line, *, ring_timeout: int | None = None) -> _Served:
+        """Be with a line to its end; dial it first if there is a ring timeout."""
+        report = ScriptReport(result=ScriptResult.none)
+        try:
+            if ring_timeout is not None:
+                await self._gateway.dial(line, ring_timeout=ring_timeout)
+            report = await self._talk(plan, line)
+        except HungUp:
+            pass  # not answered; the end says why
+        except GatewayRefused as exc:
+            log.warning("leg.refused", leg=str(line.leg), reason=exc.detail)
+            await line.hang_up()
+        except (GatewayLost, GatewayInDoubt):
+            await self._gateway.discard(line.leg)
+            return await self._fate(line.leg), report
+        except Exception as exc:
+            # Whatever it is: nobody is left on a line that no script serves, and no leg without its end.
+            log.error("leg.failed", leg=str(line.leg), error=type(exc).__name__, exc_info=exc)
+            await line.hang_up()
+            report = ScriptReport(result=ScriptResult.error)
+        return await line.end(), report
+
     async def _talk(self, plan: Plan, line: Line) -> ScriptReport:
         answered_at = await line.answered()
         gone_by = (self._now() - answered_at).total_seconds()
-        marking = asyncio.create_task(
-            self._db.patiently(
-                lambda: legs.mark_answered(
-                    self._db, account_id=plan.call.account_id, leg=line.leg, at=answered_at
-                ),
-                what="answered",
+        async with asyncio.TaskGroup() as group:
+            # Beside the prompt, which waits for no disk. A cancellation ends both.
+            group.create_task(
+                self._db.patiently(
+                    lambda: legs.mark_answered(
+                        self._db, account_id=plan.call.account_id, leg=line.leg, at=answered_at
+                    ),
+                    what="answered",
+                )
             )
-        )
-        try:
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
                 await line.hang_up()
@@ -322,56 +367,8 @@ class Attempts:
                 max_seconds=max(0.5, plan.max_call_time - gone_by),
                 record=plan.settings.record,
             )
-        finally:
-            await marking
 
     async def _fate(self, leg: LegId) -> LineEnd:
         """What became of a leg whose gateway is gone: its records, or nothing."""
         known = await asyncio.to_thread(self._gateway.past, [leg])
         return known.get(leg) or LineEnd(at=self._now(), vanished=True)
-
-
-def outcome_of(end: LineEnd, report: ScriptReport) -> Outcome:
-    """The triple's first two facts, from what the line and the script say."""
-    if end.answered_at is not None:
-        disposition = Disposition.answered
-        # Answered and ended before any script saw it: the controller was away, or the callee was quicker.
-        script = report.result
-        if script is ScriptResult.none:
-            script = ScriptResult.hung_up if not end.vanished else ScriptResult.error
-        talk = max(1, ceil((end.at - end.answered_at).total_seconds()))
-    else:
-        disposition, script, talk = _unanswered(end), ScriptResult.none, 0
-    return Outcome(
-        disposition=disposition,
-        script_result=script,
-        hangup_cause=end.hangup_cause or None,
-        sip_code=end.sip_code,
-        talk_seconds=talk,
-        choice=report.choice,
-    )
-
-
-def _unanswered(end: LineEnd) -> Disposition:
-    if end.vanished:
-        return Disposition.lost
-    return disposition_of(sip_code=end.sip_code, hangup_cause=end.hangup_cause, rang_out=end.rang_out)
-
-
-def guarded(settings: CampaignSettings) -> bool:
-    """Whether the campaign has limits of its own, kept by its guard row."""
-    return bool(settings.max_channels or settings.calls_per_second or settings.max_cost is not None)
-
-
-def retry_policy(settings: CampaignSettings) -> RetryPolicy:
-    """The campaign's retry policy, with its word on lost legs."""
-    policy = settings.retry
-    if settings.lost is LostPolicy.redial:
-        rules = {**policy.rules, Disposition.lost: RetryRule(interval=0)}
-        return structs.replace(policy, rules=rules, max_attempts=max(policy.max_attempts, 2))
-    return policy
-
-
-def soon(now: datetime, seconds: float) -> datetime:
-    """A moment from now."""
-    return now + timedelta(seconds=seconds)

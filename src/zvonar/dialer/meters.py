@@ -7,7 +7,9 @@ legs_placed = Counter("zvonar_legs_placed", "Legs placed, by trunk.", ["trunk"])
 refusals = Counter("zvonar_placement_refusals", "Placements refused at dispatch, by reason.", ["reason"])
 recovered = Counter("zvonar_legs_recovered", "Legs found at start, by what was done with them.", ["how"])
 lines = Gauge("zvonar_lines", "Lines that are up.", multiprocess_mode="livesum")
-channels = Gauge("zvonar_trunk_channels", "Channels in use, by trunk.", ["trunk"], multiprocess_mode="livesum")
+channels = Gauge(
+    "zvonar_trunk_channels", "Channels in use, by trunk.", ["trunk"], multiprocess_mode="livesum"
+)
 lease_lag = Histogram(
     "zvonar_lease_lag_seconds",
     "From the moment a call was due to the moment it was leased.",

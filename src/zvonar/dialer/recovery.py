@@ -17,7 +17,8 @@ from zvonar.core.money import Rate
 from zvonar.core.result import ScriptResult
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
-from zvonar.dialer.attempt import Attempts, Plan, guarded
+from zvonar.dialer.attempt import Attempts
+from zvonar.dialer.plan import Plan, guarded
 from zvonar.line.line import Gateway, Line, LineEnd
 from zvonar.store import campaigns, legs
 from zvonar.store.calls import Leased
@@ -26,6 +27,7 @@ from zvonar.store.legs import LiveLeg, Phase
 
 log = structlog.get_logger(__name__)
 
+Adopted = tuple[Plan, Line, int]  # with the id of its trunk
 PlanOf = Callable[[Leased, LiveLeg], Awaitable[Plan | None]]
 
 # The call behind a live leg, as a lease would have given it.
@@ -42,15 +44,15 @@ async def recover(
     *,
     plan_of: PlanOf,
     now: Callable[[], datetime],
-) -> list[tuple[Plan, Line]]:
-    """Settle every leg that an earlier dialer left behind; the lines to go on with, and their plans."""
+) -> list[Adopted]:
+    """Settle every leg that an earlier dialer left behind; the lines to go on with. Safe to repeat."""
     left = {LegId.parse(live.leg_id): live for live in await legs.live(db, gateway.name)}
     alive = set(await gateway.alive())
     for leg in alive - left.keys():
         # A channel that the store knows to have ended, or never heard of: nobody pays for it any more.
         await gateway.discard(leg)
         meters.recovered.labels("discarded").inc()
-    adopted: list[tuple[Plan, Line]] = []
+    adopted: list[Adopted] = []
     # Dialled legs first: a placing one beside them is the next leg of the same attempt.
     for leg, live in sorted(left.items(), key=lambda item: (item[1].phase == Phase.placing, item[0])):
         if live.phase == Phase.placing:
@@ -65,9 +67,12 @@ async def recover(
         plan = await _plan(db, live, leg, plan_of)
         if plan is None:
             continue
-        line = await gateway.adopt(leg) if leg in alive else None
+        line = None
+        if leg in alive:
+            since = (now() - (live.dialled_at or live.placed_at)).total_seconds()
+            line = await gateway.adopt(leg, rings_for=max(0.0, plan.settings.ring_timeout - since))
         if line is not None:
-            adopted.append((plan, line))
+            adopted.append((plan, line, live.trunk_id))
             meters.recovered.labels("adopted").inc()
             continue
         end = await _settled(gateway, leg, live, now)
@@ -89,12 +94,12 @@ async def _plan(db: Database, live: LiveLeg, leg: LegId, plan_of: PlanOf) -> Pla
         return None
     plan = await plan_of(call, live)
     # Billed by the rate that was agreed when the leg was placed, whatever the tariff says now.
-    return msgspec.structs.replace(plan, rate=msgspec.convert(live.rate, Rate, strict=False)) if plan else None
+    return (
+        msgspec.structs.replace(plan, rate=msgspec.convert(live.rate, Rate, strict=False)) if plan else None
+    )
 
 
-async def _settled(
-    gateway: Gateway, leg: LegId, live: LiveLeg, now: Callable[[], datetime]
-) -> LineEnd:
+async def _settled(gateway: Gateway, leg: LegId, live: LiveLeg, now: Callable[[], datetime]) -> LineEnd:
     known = (await asyncio.to_thread(gateway.past, [leg])).get(leg)
     if known is None:
         # No trace of its end: what is certain is only what was committed before.

@@ -18,6 +18,10 @@ class NoRoute(ZvonarError):
     """No trunk may carry this number."""
 
 
+class Draining(ZvonarError):
+    """No new attempt is made any more."""
+
+
 class Route:
     """A trunk as this dialer uses it."""
 
@@ -55,6 +59,7 @@ class Routes:
         self._routes: dict[int, Route] = {}
         self._waiting: deque[tuple[asyncio.Future[Route], Leased, Set[int]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def renew(self, trunks: Iterable[Trunk]) -> None:
         """Take the trunks as the store has them now."""
@@ -100,7 +105,12 @@ class Routes:
         )
 
     async def slot(self, call: Leased, *, tried: Set[int] = frozenset()) -> Route:
-        """Wait for a channel and a placement of a trunk; give it back with `release`. Raises NoRoute."""
+        """Wait for a channel and a placement of a trunk; give it back with `release`. Raises NoRoute, Draining.
+
+        `tried`: trunks that an attempt has been on already; it may go on even when no new one may begin.
+        """
+        if self._closed and not tried:
+            raise Draining()
         if not self.choices(call, tried=tried):
             raise NoRoute()
         granted: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
@@ -112,6 +122,21 @@ class Routes:
             if granted.done() and not granted.cancelled() and granted.exception() is None:
                 self.release(granted.result())
             raise
+
+    def adopt(self, trunk_id: int) -> Route | None:
+        """Take a channel for a line that is up already, whatever the limits say; None: not our trunk any more."""
+        route = self._routes.get(trunk_id)
+        if route is not None:
+            route.in_use += 1
+            meters.channels.labels(route.trunk.name).set(route.in_use)
+        return route
+
+    def close(self) -> None:
+        """Grant nothing to new attempts any more; whoever waits for one is told."""
+        self._closed = True
+        for granted, _, tried in self._waiting:
+            if not tried and not granted.done():
+                granted.set_exception(Draining())
 
     def release(self, route: Route) -> None:
         """The channel is free again."""
@@ -160,4 +185,3 @@ class Routes:
         self._waiting = still
         if still and soonest < float("inf"):
             self._timer = loop.call_at(now + soonest, self._serve)
-

@@ -60,9 +60,7 @@ async def run(
     return so_far.report(result)
 
 
-async def _walk(
-    line: Line, script: Script, clips: Mapping[Prompt, Path], so_far: _Progress
-) -> ScriptResult:
+async def _walk(line: Line, script: Script, clips: Mapping[Prompt, Path], so_far: _Progress) -> ScriptResult:
     name = script.start
     while len(so_far.steps) < MAX_STEPS:
         node = script.nodes[name]
@@ -94,9 +92,7 @@ async def _ask(
             so_far.heard = True
             key = await line.key(node.timeout)
         reaction = node.keys.get(key) if key is not None else None
-        so_far.steps.append(
-            Step(node=name, key=key, status_name=reaction.status_name if reaction else None)
-        )
+        so_far.steps.append(Step(node=name, key=key, status_name=reaction.status_name if reaction else None))
         if reaction is not None:
             return key, reaction
         heard = key or heard

@@ -164,23 +164,19 @@ class FakeGateway:
             case "3":
                 later(
                     ring_timeout,
-                    lambda: line.finish(
-                        LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)
-                    ),
+                    lambda: line.finish(LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)),
                 )
             case _ if rings >= ring_timeout:
                 later(
                     ring_timeout,
-                    lambda: line.finish(
-                        LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)
-                    ),
+                    lambda: line.finish(LineEnd(at=self.now(), hangup_cause=19, sip_code=480, rang_out=True)),
                 )
             case _:
                 later(rings, line.pick_up)
                 if digit == "7":
                     later(rings + 1, lambda: line.finish(LineEnd(at=self.now(), hangup_cause=0)))
 
-    async def adopt(self, leg: LegId) -> FakeLine | None:
+    async def adopt(self, leg: LegId, *, rings_for: float | None = None) -> FakeLine | None:
         return self._lines.get(leg)
 
     async def discard(self, leg: LegId) -> None:

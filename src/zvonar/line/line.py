@@ -108,16 +108,20 @@ class Gateway(Protocol):
         """
 
     async def dial(self, line: Line, *, ring_timeout: int) -> None:
-        """Send the INVITE. Never repeat it: a gateway would dial a finished channel again.
+        """Send the INVITE, once. Never call it again for a leg: a gateway would dial a finished channel again.
 
-        Raises GatewayInDoubt only where the channel could not be asked afterwards either.
+        Raises GatewayRefused, and GatewayLost or GatewayInDoubt where the channel could not be asked afterwards.
         """
 
-    async def adopt(self, leg: LegId) -> Line | None:
-        """The line of a leg that is alive in the gateway; None where it is not. Raises GatewayLost."""
+    async def adopt(self, leg: LegId, *, rings_for: float | None = None) -> Line | None:
+        """The line of a leg that is alive in the gateway; None where it is not. Raises GatewayLost.
+
+        `rings_for`: seconds that are left of its ring timeout, if it is to have been dialled. Should it never have
+        been, it ends then, as vanished.
+        """
 
     async def discard(self, leg: LegId) -> None:
-        """End a channel that we do not want, if it is there."""
+        """End a channel that we do not want, if it is there; at once, or when the gateway is back."""
 
     async def alive(self) -> Sequence[LegId]:
         """Every leg that the gateway has a channel for."""

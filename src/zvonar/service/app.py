@@ -63,6 +63,7 @@ def application(
 
     return Litestar(
         route_handlers=[index, healthz, metrics, *wiring.routes(db, public_url=public_url, now=now)],
+        logging_config=None,  # the role has set logging up already
         openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
@@ -74,9 +75,14 @@ def _http_error(_: Request[Any, Any, Any], exc: HTTPException) -> Response[dict[
 
 def _internal_error(request: Request[Any, Any, Any], exc: Exception) -> Response[dict[str, str]]:
     """What no dialect has caught: the client gets no details, the log gets no values."""
-    status = HTTPStatus.SERVICE_UNAVAILABLE if isinstance(exc, StoreUnavailable) else HTTPStatus.INTERNAL_SERVER_ERROR
+    status = (
+        HTTPStatus.SERVICE_UNAVAILABLE
+        if isinstance(exc, StoreUnavailable)
+        else HTTPStatus.INTERNAL_SERVER_ERROR
+    )
     # A traceback quotes values (a database error even in its first line); where it happened is enough.
     frame = traceback.extract_tb(exc.__traceback__)[-1]
-    log.error("api.failed", error=type(exc).__name__, path=request.url.path, at=f"{frame.name}:{frame.lineno}")
+    log.error(
+        "api.failed", error=type(exc).__name__, path=request.url.path, at=f"{frame.name}:{frame.lineno}"
+    )
     return Response({"message": status.phrase}, status_code=status)
-

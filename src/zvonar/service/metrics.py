@@ -32,7 +32,9 @@ class _FromStore(Collector):
                     family.add_metric([key.partition("/")[2]], count)
             yield family
         yield GaugeMetricFamily("zvonar_events_pending", "Events not fanned out yet.", value=self._lag.events)
-        yield GaugeMetricFamily("zvonar_deliveries_pending", "Deliveries on their way.", value=self._lag.pending)
+        yield GaugeMetricFamily(
+            "zvonar_deliveries_pending", "Deliveries on their way.", value=self._lag.pending
+        )
         yield GaugeMetricFamily("zvonar_deliveries_dead", "Deliveries given up.", value=self._lag.dead)
         yield GaugeMetricFamily(
             "zvonar_delivery_lag_seconds", "Age of the oldest event not delivered.", value=self._lag.oldest

@@ -45,7 +45,9 @@ async def add_account(
     countries = [country.strip().upper() for country in countries if country.strip()]
     unknown = sorted(set(countries) - set(phonenumbers.SUPPORTED_REGIONS))
     if unknown or not countries:
-        raise AccountInvalid(f"Countries are ISO codes such as RU,KZ; unknown: {', '.join(unknown) or 'none given'}.")
+        raise AccountInvalid(
+            f"Countries are ISO codes such as RU,KZ; unknown: {', '.join(unknown) or 'none given'}."
+        )
     if balance < 0 or not balance.is_finite() or balance >= Decimal(10) ** 11:
         raise AccountInvalid("A balance is a positive amount.")
     callo, autocall, uis, amocrm = secrets.token_hex(16), _word(40), _word(40), _word(64)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from zvonar.core.errors import ZvonarError
@@ -30,6 +31,14 @@ READY = 30.0  # seconds for an Asterisk to answer
 TOWN_TRUNK = "town"
 
 
+class DatabaseRefused(ZvonarError):
+    """The database that ZVONAR_DATABASE_URL names cannot be used: check the address and that server."""
+
+
+class DatabaseFull(ZvonarError):
+    """The database has no room left: free space on its disk and start again, nothing committed is lost."""
+
+
 class SecretMissing(ZvonarError):
     """The file that a trunk's password is to be read from cannot be read."""
 
@@ -44,9 +53,19 @@ class Plant:
     # Database.
 
     def database(self) -> str:
-        """The DSN of a running, migrated database."""
+        """The DSN of a running, migrated database. Raises PostgresUnavailable, DatabaseRefused, DatabaseFull."""
         dsn = self.settings.database_url or self.postgres().ensure()
-        migrate(dsn)
+        try:
+            migrate(dsn)
+        except Exception as exc:
+            cause = getattr(exc, "orig", exc)  # SQLAlchemy wraps some of what psycopg raises
+            if isinstance(cause, psycopg.errors.DiskFull):
+                raise DatabaseFull() from None
+            if self.settings.database_url is None or not isinstance(cause, psycopg.Error):
+                raise
+            # What is wrong with the address itself is not quoted: it may hold a password.
+            away = isinstance(cause, psycopg.OperationalError)
+            raise DatabaseRefused(str(cause).strip().splitlines()[0] if away else None) from None
         return dsn
 
     def postgres(self) -> PostgresServer:

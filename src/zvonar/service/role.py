@@ -121,9 +121,7 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
             )
         )
         serving = asyncio.create_task(server.serve())
-        await asyncio.wait(
-            {serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({serving, asyncio.create_task(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
         await serving
     return 0

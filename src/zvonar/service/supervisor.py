@@ -78,9 +78,7 @@ class _Child:
 class Supervisor:
     """Runs one home's service until told to stop."""
 
-    def __init__(
-        self, settings: Settings, home: Home, serving: Serving, *, log: Path | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, home: Home, serving: Serving, *, log: Path | None = None) -> None:
         """`log`: a directory for what the roles print; their standard error is ours unless given."""
         self._log = log
         self._settings = settings
@@ -281,4 +279,3 @@ def read_trunks(dsn: str) -> list[Trunk]:
         connection.cursor(row_factory=class_row(Trunk)) as cursor,
     ):
         return cursor.execute(OF_GATEWAY, {"gateway": "gateway"}).fetchall()
-

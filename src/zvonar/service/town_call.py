@@ -59,42 +59,51 @@ async def call(
     async with AriClient(ari_url, user=user, password=password, app=name) as ari:
         await ari.ready(_READY)
         ari.watch(name, events.put_nowait)
-        await _must(
-            ari,
-            "channels/create",
-            query={"endpoint": f"PJSIP/{callee}@gateway", "app": name, "channelId": name},
-            body={"variables": {"CALLERID(num)": caller, "TIMEOUT(absolute)": str(LONGEST)}},
-        )
         try:
-            async with asyncio.timeout(RING + LONGEST):
-                return await _follow(ari, name, events, digits)
+            return await _follow(ari, name, caller, callee, digits, events)
         finally:
             # Where it has ended already there is nothing to hang up: 404.
             with contextlib.suppress(ZvonarError):
                 await ari.request("DELETE", f"channels/{name}")
 
 
-async def _follow(ari: AriClient, name: str, events: asyncio.Queue[Event], digits: str | None) -> TownCall:
+async def _follow(
+    ari: AriClient, name: str, caller: str, callee: str, digits: str | None, events: asyncio.Queue[Event]
+) -> TownCall:
     began = time.monotonic()
+    # Not create and dial, which holds a channel in a bridge: the town needs no bridges otherwise.
+    await _must(
+        ari,
+        "channels",
+        query={
+            "endpoint": f"PJSIP/{callee}@gateway",
+            "app": name,
+            "channelId": name,
+            "callerId": caller,
+            "timeout": str(RING),
+        },
+        body={"variables": {"TIMEOUT(absolute)": str(LONGEST)}},
+    )
     answered = False
-    await _must(ari, f"channels/{name}/dial", query={"timeout": str(RING)})
-    while True:
-        event = await events.get()
-        if event.type == "Dial" and event.dialstatus == "ANSWER":
-            answered = True
-            if digits is not None:
-                await _must(
-                    ari,
-                    f"channels/{name}/dtmf",
-                    query={"dtmf": digits, "before": str(_LISTEN), "between": "160", "duration": "160"},
-                )
-        elif event.type == "ChannelDestroyed":
-            return TownCall(
-                answered=answered,
-                sip_code=None if answered else event.tech_cause,
-                hangup_cause=int(event.cause) if event.cause is not None else None,
-                seconds=time.monotonic() - began,
-            )
+    try:
+        async with asyncio.timeout(RING + _READY) as patience:
+            while True:
+                event = await events.get()
+                if event.type == "StasisStart":
+                    answered = True
+                    patience.reschedule(asyncio.get_running_loop().time() + LONGEST + _READY)
+                    if digits is not None:
+                        keys = {"dtmf": digits, "before": str(_LISTEN), "between": "160", "duration": "160"}
+                        await _must(ari, f"channels/{name}/dtmf", query=keys)
+                elif event.type == "ChannelDestroyed":
+                    return TownCall(
+                        answered=answered,
+                        sip_code=None if answered else event.tech_cause,
+                        hangup_cause=int(event.cause) if event.cause is not None else None,
+                        seconds=time.monotonic() - began,
+                    )
+    except TimeoutError:
+        raise TownRefused("It did not say what became of the call.") from None
 
 
 async def _must(

@@ -29,4 +29,3 @@ def routes(
         *callo.routes(callo.Service(db=db, now=now)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]
-

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zvonar.core.errors import ZvonarError
 
-class PostgresUnavailable(Exception):
+
+class PostgresUnavailable(ZvonarError):
     """PostgreSQL is not available."""
 
     def __init__(self, **facts: object) -> None:
+        super().__init__()
         sentence = inspect.cleandoc(type(self).__doc__ or type(self).__name__).replace("\n", " ")
-        super().__init__(sentence.format(**facts))
+        self.args = (sentence.format(**facts),)
 
 
 class BinariesMissing(PostgresUnavailable):

@@ -134,7 +134,7 @@ def test_other_events_are_none_of_its_business() -> None:
         # out of the queue: a change where no try had given it a status
         ("removed", (None, None), ("queued", None, None), False, "error"),
         ("expired", (None, None), ("queued", None, None), False, "error"),
-        ("blocked", (None, None), ("queued", None, None), False, "spam"),
+        ("blocked", ("blocked", "none"), ("queued", None, None), True, "spam"),
         ("finished", (None, None), ("dialing", None, None), False, "error"),
         ("expired", ("busy", "none"), ("waiting", "busy", "none"), False, None),
     ],

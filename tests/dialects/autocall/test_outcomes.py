@@ -35,8 +35,8 @@ def test_the_whole_product_of_results_and_states_has_a_status() -> None:
 def test_a_call_is_counted_by_the_status_that_its_own_body_shows(call_end: CallEnd) -> None:
     for disposition, script_result, state in product([None, *Disposition], [None, *ScriptResult], FINAL):
         # What the store counts when such a call ends.
-        result = disposition or ("blocked" if state is CallState.blocked else "none")
-        tallies = {f"state/{state}": 1, f"end/{call_end}": 1, f"result/{result}/{script_result or 'none'}": 1}
+        result = f"result/{disposition or 'none'}/{script_result or 'none'}"
+        tallies = {f"state/{state}": 1, f"end/{call_end}": 1, result: 1}
         counted = ended_by_status(tallies)
         assert {status: n for status, n in counted.items() if n} == {
             call_status(state, disposition, script_result): 1

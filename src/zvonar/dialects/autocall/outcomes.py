@@ -1,8 +1,8 @@
 """What are our states and results called in autocall?
 
-A call has one status on this wire: what its last try came to. A `call_end` therefore never shows by itself;
-only a call that ended without any try shows why. The reference names the words and no more: which of our
-results each word covers is a guess [G], kept in the tables below.
+A call has one status on this wire: what its last try came to, or an error where it ended without one. So a
+`call_end` never shows. A number found on a stop list counts as a try, as it does in the store. The reference names
+the words and no more: which of our results each word covers is a guess [G], kept in the tables below.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ _UNANSWERED = {
     Disposition.declined: CallStatus.busy,  # rang, and was refused by hand
     Disposition.no_answer: CallStatus.no_answer,
     Disposition.unreachable: CallStatus.no_answer,
-    Disposition.blocked: CallStatus.spam,
+    Disposition.blocked: CallStatus.spam,  # or a closed destination: the store tells no difference
     Disposition.invalid_number: CallStatus.error,
     Disposition.congestion: CallStatus.error,
     Disposition.failed: CallStatus.error,
@@ -87,8 +87,6 @@ def call_status(
     """The status of a call: that of its last try. Both results are None until a try has ended."""
     if disposition is not None:
         return try_status(disposition, script_result or ScriptResult.none)
-    if state is CallState.blocked:
-        return CallStatus.spam
     return CallStatus.error if state in FINAL else CallStatus.awaiting
 
 
@@ -100,7 +98,7 @@ def ended_by_status(tallies: Mapping[str, int]) -> dict[CallStatus, int]:
         if noun != "result":
             continue
         disposition, _, script_result = result.partition("/")
-        if disposition == "none":  # ended without a try; a stop list is counted as `blocked`
+        if disposition == "none":  # ended without a try
             counted[CallStatus.error] += n
         else:
             answer = ScriptResult.none if script_result == "none" else ScriptResult(script_result)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 DEADLINE = 5.0  # seconds for one request; Asterisk answers in milliseconds
 _HEARTBEAT = 10.0  # seconds between pings; a silent Asterisk is found within two
 _RECONNECT = (0.1, 0.2, 0.5, 1.0)  # seconds; the last one repeats
+_REPLACED = 1.0  # seconds that another controller has the application before we take it back
 
 
 class _Named(Struct):
@@ -100,7 +101,7 @@ class AriClient:
 
     def __init__(self, url: str, *, user: str, password: str, app: str) -> None:
         self._url = f"{url}/ari/events"
-        self._auth = aiohttp.BasicAuth(user, password)
+        self._headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
         self._app = app
         self._watchers: dict[str, Watcher] = {}
         self._open: dict[str, asyncio.Future[Answer]] = {}
@@ -109,10 +110,10 @@ class AriClient:
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.on_connect: Callable[[], None] = lambda: None  # called at each new connection
-        self.on_replaced: Callable[[], None] = lambda: None  # another controller took the application
+        self.lost_at: datetime | None = None  # when the connection was last lost, by our clock
 
     async def __aenter__(self) -> "AriClient":
-        self._session = aiohttp.ClientSession(auth=self._auth, trust_env=False)
+        self._session = aiohttp.ClientSession(headers=self._headers, trust_env=False)
         self._task = asyncio.create_task(self._stay_connected(), name="ari")
         return self
 
@@ -189,8 +190,13 @@ class AriClient:
         tries = 0
         while True:
             try:
-                await self._converse()
+                replaced = await self._converse()
                 tries = 0
+                if replaced:
+                    # If that is our successor, the store is about to tell our dialer so; if it is a stranger,
+                    # our calls need their events back.
+                    self._lose()
+                    await asyncio.sleep(_REPLACED)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
                 log.debug("ari.connect_failed", error=type(exc).__name__)
             finally:
@@ -198,7 +204,8 @@ class AriClient:
             await asyncio.sleep(_RECONNECT[min(tries, len(_RECONNECT) - 1)])
             tries += 1
 
-    async def _converse(self) -> None:
+    async def _converse(self) -> bool:
+        """One connection from its beginning to its end; whether another controller ended it."""
         async with self._session.ws_connect(
             self._url,
             params={"app": self._app},
@@ -213,21 +220,30 @@ class AriClient:
             async for message in socket:
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     continue
-                event = _decoder.decode(message.data)
+                try:
+                    event = _decoder.decode(message.data)
+                except msgspec.MsgspecError:
+                    # One event that nobody can read must not cost the connection that all calls live on.
+                    log.exception("ari.unreadable_event")
+                    continue
                 if event.type == "RESTResponse":
                     answered = self._open.get(event.request_id)
                     if answered is not None and not answered.done():
                         body = (event.message_body or "").encode()
                         answered.set_result(Answer(status=event.status_code, body=body))
                 elif event.type == "ApplicationReplaced":
-                    self.on_replaced()
+                    log.warning("ari.replaced")
+                    return True
                 elif (channel_id := event.channel_id) is not None:
                     watcher = self._watchers.get(channel_id)
                     if watcher is not None:
                         watcher(event)
         log.warning("ari.disconnected")
+        return False
 
     def _lose(self) -> None:
+        if self._connected.is_set():
+            self.lost_at = datetime.now(UTC)
         self._socket = None
         self._connected.clear()
         for answered in self._open.values():

@@ -218,7 +218,8 @@ CREATE TABLE attempts (
     PRIMARY KEY (account_id, call_id, attempt),
     FOREIGN KEY (account_id, call_id) REFERENCES calls
 );
-CREATE INDEX attempts_by_phone ON attempts (account_id, phone, started_at);
+-- For the cap per callee alone, which is counted at every placement.
+CREATE INDEX attempts_by_phone ON attempts (phone, started_at);
 
 CREATE TABLE legs (
     account_id bigint NOT NULL REFERENCES accounts,
@@ -265,7 +266,7 @@ CREATE UNIQUE INDEX ledger_one_charge_per_leg ON ledger (account_id, leg_id) WHE
 
 CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$;
-CREATE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE ON ledger
+CREATE TRIGGER ledger_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only();
 
 CREATE TABLE stop_list (
@@ -339,9 +340,9 @@ BEGIN
     FOREACH base IN ARRAY ARRAY['sessions', 'session_details'] LOOP
         month := base || '_' || to_char(at AT TIME ZONE 'UTC', 'YYYYMM');
         CONTINUE WHEN to_regclass(month) IS NOT NULL;
-        PERFORM pg_advisory_xact_lock(hashtextextended(base, 0));
-        CONTINUE WHEN to_regclass(month) IS NOT NULL;
+        -- One maker at a time; locking a table, unlike an advisory lock, also shows what the last one made.
         EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', base || '_other');
+        CONTINUE WHEN to_regclass(month) IS NOT NULL;
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', month, base);
         EXECUTE format('WITH moved AS (DELETE FROM %I WHERE start_time >= %L AND start_time < %L RETURNING *)
                         INSERT INTO %I SELECT * FROM moved', base || '_other', first, after, month);
@@ -406,14 +407,6 @@ CREATE TABLE dialer_epochs (
     started_at timestamptz NOT NULL
 );
 
--- How often a callee was called since then. Locks the number until the end of the transaction and counts with a
--- snapshot of its own, so that two dialers never both see the last free place.
-CREATE FUNCTION callee_attempts(account bigint, callee text, since timestamptz) RETURNS bigint LANGUAGE plpgsql VOLATILE
-AS $$ BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(callee, account));
-    RETURN (SELECT count(*) FROM attempts WHERE account_id = account AND phone = callee AND started_at > since);
-END $$;
-
 CREATE FUNCTION campaign_snapshot(c campaigns) RETURNS jsonb LANGUAGE sql STABLE AS $$
     SELECT to_jsonb(c) - 'next_ordinal' || jsonb_build_object(
         'timezone', (SELECT a.timezone FROM accounts a WHERE a.account_id = c.account_id),
@@ -477,8 +470,7 @@ BEGIN
         ('seconds', n.talk_seconds - o.talk_seconds), ('cost', ((n.cost - o.cost) * 10000)::bigint),
         (CASE WHEN o.call_end IS NULL THEN 'end/' || n.call_end END, 1),
         (CASE WHEN o.call_end IS NULL AND n.call_end IS NOT NULL THEN
-             'result/' || coalesce(n.disposition, CASE n.state WHEN 'blocked' THEN 'blocked' ELSE 'none' END)
-             || '/' || coalesce(n.script_result, 'none') END, 1)
+             'result/' || coalesce(n.disposition, 'none') || '/' || coalesce(n.script_result, 'none') END, 1)
     ) AS k (key, n)
     WHERE k.key IS NOT NULL AND (o.state, o.attempts, o.talk_seconds, o.cost)
         IS DISTINCT FROM (n.state, n.attempts, n.talk_seconds, n.cost)
@@ -519,6 +511,210 @@ CREATE TRIGGER outbox_grew AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUN
 CREATE FUNCTION deliveries_grew() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN NOTIFY zvonar_deliveries; RETURN NULL; END $$;
 CREATE TRIGGER deliveries_grew AFTER INSERT ON deliveries FOR EACH STATEMENT EXECUTE FUNCTION deliveries_grew();
+
+-- The two statements that every call comes through. As functions they take their locks in a visible order, the one
+-- order of the whole store (epoch, call, guard, trunk, account, counters), look at rows as they are under the lock,
+-- and cost half of what one statement of as many parts does.
+
+-- A leg id, or why there is none; then nothing was changed. `p_next_leg`: the attempt goes on over another trunk; the
+-- leg that it replaces has lost its channel and ends after this, so both count for a moment.
+CREATE FUNCTION place_leg(
+    p_account bigint, p_call bigint, p_campaign bigint, p_gateway text, p_epoch bigint, p_trunk bigint,
+    p_caller_id text, p_rate jsonb, p_hold numeric, p_held_by_campaign boolean, p_guarded boolean,
+    p_max_channels integer, p_calls_per_second numeric, p_next_leg boolean, p_now timestamptz
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    call record;
+    guard record;
+    trunk record;
+    payer record;
+    placed text;
+BEGIN
+    -- Locked, so that a new dialer's claim waits for this placement and then sees its leg.
+    PERFORM FROM dialer_epochs WHERE gateway = p_gateway AND epoch = p_epoch FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN 'fenced';
+    END IF;
+
+    SELECT c.phone, c.trial, c.attempts + 1 - p_next_leg::int AS attempt INTO call
+    FROM calls c JOIN campaigns g USING (account_id, campaign_id)
+    WHERE c.account_id = p_account AND c.call_id = p_call AND g.status = 'running'
+      AND CASE WHEN p_next_leg THEN c.state = 'dialing' ELSE c.state IN ('queued', 'waiting') END
+      -- Not "=": the index of leases would tempt.
+      AND c.lease_epoch IS NOT DISTINCT FROM p_epoch AND NOT c.removing
+      AND (c.expires_at IS NULL OR c.expires_at > p_now)
+      AND NOT EXISTS (SELECT FROM legs l WHERE l.account_id = c.account_id AND l.call_id = c.call_id
+                      AND l.phase = 'placing')
+      AND NOT EXISTS (SELECT FROM stop_list s WHERE s.account_id = c.account_id AND s.phone = c.phone
+                      AND (s.until IS NULL OR s.until > p_now))
+      AND NOT EXISTS (SELECT FROM global_stop_list s WHERE s.phone = c.phone)
+    FOR NO KEY UPDATE OF c;
+    IF NOT FOUND THEN
+        -- It may be placed already, and its dialer never have heard of the commit.
+        RETURN coalesce((SELECT leg_id FROM legs WHERE account_id = p_account AND call_id = p_call
+                         AND phase = 'placing' AND epoch = p_epoch AND trunk_id = p_trunk), 'gone');
+    END IF;
+
+    IF p_guarded THEN
+        SELECT in_use, slot_at, coalesce(hold, 0) - spent AS left_over, leg_held INTO guard FROM campaign_guards
+        WHERE account_id = p_account AND campaign_id = p_campaign FOR NO KEY UPDATE;
+        IF p_max_channels > 0 AND guard.in_use >= p_max_channels::bigint + p_next_leg::int
+                OR p_calls_per_second > 0 AND guard.slot_at > p_now THEN
+            RETURN 'campaign_busy';
+        ELSIF p_held_by_campaign AND guard.left_over - guard.leg_held < p_hold THEN
+            RETURN CASE WHEN guard.left_over >= p_hold THEN 'no_money_yet' ELSE 'no_money' END;
+        END IF;
+    END IF;
+
+    SELECT in_use < max_channels AND (calls_per_second = 0 OR slot_at <= p_now) AS free INTO trunk FROM trunks
+    WHERE trunk_id = p_trunk AND enabled AND gateway = p_gateway AND trial = call.trial
+      AND (account_id IS NULL OR account_id = p_account) FOR NO KEY UPDATE;
+    IF trunk.free IS NOT TRUE THEN
+        RETURN 'trunk_busy';
+    END IF;
+
+    SELECT balance, held, at_risk, spend_per_day, calls_per_callee_day, attempts_per_minute, attempt_slot_at,
+        CASE WHEN spent_on = (p_now AT TIME ZONE 'UTC')::date THEN spent_today ELSE 0 END AS spent_today INTO payer
+    FROM accounts WHERE account_id = p_account FOR NO KEY UPDATE;
+    IF NOT p_next_leg THEN
+        -- Counted under the account's lock, so that two dialers never both see the last free place.
+        -- Not "account_id =": the primary key would tempt, and read every attempt of the account.
+        IF payer.calls_per_callee_day <= (SELECT count(*) FROM attempts WHERE phone = call.phone
+                AND started_at > p_now - interval '1 day' AND account_id IS NOT DISTINCT FROM p_account) THEN
+            RETURN 'capped';
+        ELSIF payer.attempt_slot_at > p_now + interval '1 minute' - interval '1 minute' / payer.attempts_per_minute THEN
+            RETURN 'campaign_busy';
+        END IF;
+    END IF;
+    IF NOT p_held_by_campaign AND payer.balance - payer.held < p_hold THEN
+        RETURN CASE WHEN payer.balance >= p_hold THEN 'no_money_yet' ELSE 'no_money' END;
+    ELSIF payer.spend_per_day < payer.spent_today + payer.at_risk + p_hold THEN
+        RETURN CASE WHEN payer.spend_per_day >= payer.spent_today + p_hold THEN 'no_money_yet' ELSE 'no_money' END;
+    END IF;
+
+    -- Nothing speaks against it.
+    IF p_guarded THEN
+        UPDATE campaign_guards SET in_use = in_use + 1,
+            slot_at = CASE WHEN p_calls_per_second > 0
+                THEN greatest(slot_at, p_now) + interval '1 second' / p_calls_per_second::float8 ELSE slot_at END,
+            leg_held = leg_held + CASE WHEN p_held_by_campaign THEN p_hold ELSE 0 END
+        WHERE account_id = p_account AND campaign_id = p_campaign;
+    END IF;
+    UPDATE trunks SET in_use = in_use + 1,
+        slot_at = CASE WHEN calls_per_second > 0
+            THEN greatest(slot_at, p_now) + interval '1 second' / calls_per_second::float8 ELSE slot_at END
+    WHERE trunk_id = p_trunk;
+    UPDATE accounts SET held = held + CASE WHEN p_held_by_campaign THEN 0 ELSE p_hold END, at_risk = at_risk + p_hold,
+        attempt_slot_at = CASE WHEN p_next_leg THEN attempt_slot_at
+            ELSE greatest(attempt_slot_at, p_now) + interval '1 minute' / attempts_per_minute END
+    WHERE account_id = p_account;
+    -- The attempt is there already where an earlier leg of it has sent an INVITE.
+    INSERT INTO attempts (account_id, call_id, attempt, campaign_id, phone, started_at, caller_id)
+    VALUES (p_account, p_call, call.attempt, p_campaign, call.phone, p_now, p_caller_id)
+    ON CONFLICT (account_id, call_id, attempt) DO UPDATE SET caller_id = excluded.caller_id;
+    INSERT INTO legs (account_id, leg_id, call_id, attempt, leg, trunk_id, gateway, epoch, phase, caller_id, hold,
+                      held_by, guarded, rate, placed_at)
+    SELECT p_account, format('%s.%s.%s', p_call, call.attempt, n.leg), p_call, call.attempt, n.leg, p_trunk, p_gateway,
+        p_epoch, 'placing', p_caller_id, p_hold, CASE WHEN p_held_by_campaign THEN 'campaign' ELSE 'account' END,
+        p_guarded, p_rate, p_now
+    FROM (SELECT coalesce(max(l.leg), 0) + 1 AS leg FROM legs l
+          WHERE l.account_id = p_account AND l.call_id = p_call AND l.attempt = call.attempt) n
+    RETURNING leg_id INTO placed;
+    UPDATE calls SET state = 'dialing', attempts = call.attempt, last_attempt_at = p_now, updated_at = p_now
+    WHERE account_id = p_account AND call_id = p_call;
+    RETURN placed;
+END $$;
+
+-- Whether the leg ended just now: whoever ends it second changes nothing. With `p_final` the attempt ends too, and the
+-- call goes where the decision says, unless it was removed meanwhile.
+CREATE FUNCTION end_leg(
+    p_account bigint, p_campaign bigint, p_leg text, p_ended_at timestamptz, p_answered_at timestamptz,
+    p_disposition text, p_script_result text, p_hangup_cause integer, p_sip_code integer, p_talk_seconds integer,
+    p_billed_seconds integer, p_cost numeric, p_choice text, p_status_name text, p_steps jsonb, p_recording text,
+    p_final boolean, p_state text, p_call_end text, p_due_at timestamptz, p_now timestamptz
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    ended record;
+    tried record;
+    from_campaign numeric;
+    left_over numeric;
+    session bigint;
+    called record;
+BEGIN
+    UPDATE legs SET phase = 'ended', ended_at = p_ended_at, answered_at = coalesce(answered_at, p_answered_at),
+        disposition = p_disposition, hangup_cause = p_hangup_cause, sip_code = p_sip_code, cost = p_cost
+    WHERE account_id = p_account AND leg_id = p_leg AND phase <> 'ended'
+    RETURNING call_id, attempt, trunk_id, hold, held_by, guarded INTO ended;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- Locked now and changed last, because the change also counts.
+    SELECT country INTO called FROM calls WHERE account_id = p_account AND call_id = ended.call_id FOR NO KEY UPDATE;
+
+    IF p_final THEN
+        session := nextval('session_ids');
+        UPDATE attempts SET ended_at = p_ended_at, answered_at = coalesce(answered_at, p_answered_at),
+            disposition = p_disposition, script_result = p_script_result, hangup_cause = p_hangup_cause,
+            sip_code = p_sip_code, talk_seconds = p_talk_seconds, billed_seconds = billed_seconds + p_billed_seconds,
+            cost = cost + p_cost, choice = p_choice, status_name = p_status_name, steps = p_steps,
+            recording = p_recording, session_id = session
+        WHERE account_id = p_account AND call_id = ended.call_id AND attempt = ended.attempt AND ended_at IS NULL
+        RETURNING campaign_id, phone, started_at, answered_at, caller_id, cost INTO tried;
+        IF NOT FOUND THEN
+            session := NULL;  -- another leg has ended the attempt before
+        END IF;
+    END IF;
+    IF session IS NOT NULL THEN
+        INSERT INTO sessions (account_id, session_id, start_time, finish_time, direction, is_lost, disposition,
+            script_result, campaign_id, call_id, attempt, contact_phone, own_phone, country, wait_seconds,
+            talk_seconds, total_seconds)
+        VALUES (p_account, session, tried.started_at, p_ended_at, 'out', p_disposition <> 'answered', p_disposition,
+            p_script_result, tried.campaign_id, ended.call_id, ended.attempt, tried.phone, tried.caller_id,
+            called.country, ceil(extract(epoch FROM coalesce(tried.answered_at, p_ended_at) - tried.started_at)),
+            p_talk_seconds, ceil(extract(epoch FROM p_ended_at - tried.started_at)));
+        INSERT INTO session_details (account_id, session_id, start_time, details)
+        SELECT p_account, session, tried.started_at, jsonb_build_object('campaign_name', g.name,
+            'answered_at', tried.answered_at, 'hangup_cause', p_hangup_cause, 'sip_code', p_sip_code,
+            'choice', p_choice, 'status_name', p_status_name, 'recording', p_recording, 'cost', tried.cost)
+        FROM campaigns g WHERE g.account_id = p_account AND g.campaign_id = tried.campaign_id;
+        INSERT INTO session_starts (session_id, account_id, start_time) VALUES (session, p_account, tried.started_at);
+    ELSIF p_cost > 0 THEN
+        UPDATE attempts SET cost = cost + p_cost, billed_seconds = billed_seconds + p_billed_seconds
+        WHERE account_id = p_account AND call_id = ended.call_id AND attempt = ended.attempt;
+    END IF;
+
+    -- What a leg cost beyond its hold comes from the balance alone.
+    from_campaign := CASE WHEN ended.held_by = 'campaign' THEN least(ended.hold, p_cost) ELSE 0 END;
+    IF ended.guarded THEN
+        UPDATE campaign_guards SET in_use = greatest(in_use - 1, 0), spent = spent + from_campaign,
+            leg_held = leg_held - CASE WHEN ended.held_by = 'campaign' THEN ended.hold ELSE 0 END
+        WHERE account_id = p_account AND campaign_id = p_campaign;
+    END IF;
+    UPDATE trunks SET in_use = greatest(in_use - 1, 0) WHERE trunk_id = ended.trunk_id;
+    UPDATE accounts SET balance = balance - p_cost, at_risk = at_risk - ended.hold,
+        held = held - CASE WHEN ended.held_by = 'account' THEN ended.hold ELSE from_campaign END,
+        spent_today = p_cost + CASE WHEN spent_on = (p_now AT TIME ZONE 'UTC')::date THEN spent_today ELSE 0 END,
+        spent_on = (p_now AT TIME ZONE 'UTC')::date
+    WHERE account_id = p_account RETURNING balance INTO left_over;
+    IF p_cost > 0 THEN
+        INSERT INTO ledger (account_id, at, kind, amount, balance_after, leg_id)
+        VALUES (p_account, p_now, 'charge', -p_cost, left_over, p_leg);
+    END IF;
+
+    IF session IS NOT NULL THEN
+        UPDATE calls SET
+            state = CASE WHEN removing AND p_state IN ('waiting', 'queued') THEN 'finished' ELSE p_state END,
+            call_end = CASE WHEN removing AND p_state IN ('waiting', 'queued') THEN 'removed' ELSE p_call_end END,
+            completed_at = CASE WHEN removing OR p_call_end IS NOT NULL THEN p_now END,
+            due_at = coalesce(p_due_at, due_at), lease_epoch = NULL, updated_at = p_now, disposition = p_disposition,
+            script_result = p_script_result, choice = p_choice, status_name = p_status_name, sip_code = p_sip_code,
+            talk_seconds = talk_seconds + p_talk_seconds, cost = cost + p_cost
+        WHERE account_id = p_account AND call_id = ended.call_id AND state IN ('dialing', 'talking');
+    ELSIF p_cost > 0 THEN
+        UPDATE calls SET cost = cost + p_cost WHERE account_id = p_account AND call_id = ended.call_id;
+    END IF;
+    RETURN true;
+END $$;
 
 -- The installation's default price list: the operator edits it; a trial account needs one to be billed at all.
 INSERT INTO tariffs (name) VALUES ('default');

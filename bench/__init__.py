@@ -1,0 +1,1 @@
+"""How fast is Zvonar, and how much does it take? Each figure stands beside a baseline of the same run."""

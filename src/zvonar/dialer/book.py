@@ -1,0 +1,76 @@
+"""What did the store say at the last look? Who wants to dial, who pays for it, over which trunks."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from zvonar.core.money import Tariff
+from zvonar.core.pacing import Pacer
+from zvonar.core.schedule import zone_of
+from zvonar.dialer.routes import Routes
+from zvonar.store import accounts, campaigns, trunks
+from zvonar.store.accounts import Account
+from zvonar.store.campaigns import Campaign
+from zvonar.store.db import Database
+
+
+class Book:
+    """A copy that is at most a look old; what it allows is checked again by the statement that acts."""
+
+    def __init__(self, db: Database, routes: Routes, *, gateway: str) -> None:
+        self._db = db
+        self._routes = routes
+        self._gateway = gateway
+        self.campaigns: dict[int, Campaign] = {}  # running ones, by id
+        self._paces: dict[int, Pacer] = {}  # of campaigns with a limit of their own
+        self._payers: dict[int, tuple[Account, Tariff]] = {}
+
+    async def look(self) -> None:
+        """Take campaigns, accounts and trunks as they are now. Raises StoreUnavailable, and changes nothing then."""
+        running = await campaigns.running(self._db)
+        payers = {
+            account_id: await self._read_payer(account_id)
+            for account_id in {campaign.account_id for campaign in running}
+        }
+        carrying = await trunks.of_gateway(self._db, self._gateway)
+        self._payers = payers
+        self.campaigns = {campaign.campaign_id: campaign for campaign in running}
+        self._paces = {
+            campaign.campaign_id: self._pace(campaign)
+            for campaign in running
+            if campaign.settings.calls_per_second
+        }
+        self._routes.renew(carrying)
+
+    def open(self, campaign: Campaign, now: datetime) -> bool:
+        """Whether the campaign's window is open."""
+        return campaign.settings.window.is_open(now, self.zone(campaign))
+
+    def opens(self, campaign: Campaign, now: datetime) -> datetime | None:
+        """When it opens next; None for never."""
+        return campaign.settings.window.next_opening(now, self.zone(campaign))
+
+    def zone(self, campaign: Campaign) -> ZoneInfo:
+        """Where its window is meant."""
+        own = campaign.settings.timezone
+        return zone_of(own or self._payers[campaign.account_id][0].timezone)
+
+    def pace(self, campaign: Campaign) -> Pacer | None:
+        """The campaign's own limit of placements a second."""
+        return self._paces.get(campaign.campaign_id)
+
+    async def payer(self, account_id: int) -> tuple[Account, Tariff]:
+        """Who pays for a call, and what."""
+        if account_id not in self._payers:
+            self._payers[account_id] = await self._read_payer(account_id)
+        return self._payers[account_id]
+
+    async def _read_payer(self, account_id: int) -> tuple[Account, Tariff]:
+        account = await accounts.get(self._db, account_id)
+        return account, await accounts.tariff_of(self._db, account)
+
+    def _pace(self, campaign: Campaign) -> Pacer:
+        wanted = float(campaign.settings.calls_per_second)
+        known = self._paces.get(campaign.campaign_id)
+        if known is None or known.per_second != wanted:
+            return Pacer(per_second=wanted, slot=known.slot if known else float("-inf"))
+        return known

@@ -1,0 +1,222 @@
+"""What becomes of one leased call? It is dialled, given back, or recorded as what keeps it from being dialled."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from zvonar.core import phone as phones
+from zvonar.core.call import CallState, Next, after_attempt
+from zvonar.core.campaign import CallOverrides, script_of
+from zvonar.core.errors import DestinationRefused, NoTariff
+from zvonar.core.leg import LegId
+from zvonar.core.money import Rate
+from zvonar.core.phone import Phone
+from zvonar.core.result import CallEnd, Disposition, Outcome
+from zvonar.core.script import Prompt, Script, plain
+from zvonar.dialer import meters
+from zvonar.dialer.attempt import Attempts, Refused, WindowClosed
+from zvonar.dialer.book import Book
+from zvonar.dialer.plan import Plan, retry_policy, soon
+from zvonar.dialer.prompts import Prompts
+from zvonar.dialer.routes import Draining, NoRoute
+from zvonar.speech import SpeechFailed
+from zvonar.store import calls, campaigns, legs
+from zvonar.store.calls import Leased
+from zvonar.store.campaigns import Campaign
+from zvonar.store.db import Database, StoreUnavailable
+from zvonar.store.epochs import Fenced
+from zvonar.store.legs import LiveLeg, Refusal
+
+log = structlog.get_logger(__name__)
+
+_AGAIN = 0.2  # seconds until a call is looked at again that only lacked a slot
+_MONEY_SOON = 5.0  # seconds until a call without money is looked at again, while other calls hold some
+_CAPPED = 3600.0  # seconds until a callee who was called too often is looked at again
+_SILENT = Script(nodes={})
+
+
+class Server:
+    """Serves leased calls under one epoch."""
+
+    def __init__(
+        self,
+        db: Database,
+        book: Book,
+        attempts: Attempts,
+        prompts: Prompts,
+        *,
+        epoch: int,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._db = db
+        self._book = book
+        self._attempts = attempts
+        self._prompts = prompts
+        self._epoch = epoch
+        self._now = now
+
+    async def serve(self, call: Leased, *, placed: Callable[[], None]) -> None:
+        """Everything that one leased call needs, until it is recorded or given back. Raises Fenced.
+
+        `placed`: called once the call waits for a slot no longer.
+        """
+        try:
+            await self._try(call, placed)
+        except StoreUnavailable:
+            # Nothing was placed; the lease is freed when the store is back.
+            await self._give_back(call, self._now())
+        finally:
+            placed()
+
+    async def plan_of_leg(self, call: Leased, live: LiveLeg) -> Plan | None:
+        """The plan of a leg that is up already. A prompt that cannot be had now must not keep it from its end."""
+        campaign = await campaigns.get(self._db, call.account_id, call.campaign_id)
+        try:
+            return await self._plan(call, campaign)
+        except (SpeechFailed, NoTariff, DestinationRefused):
+            await self._book.payer(call.account_id)
+            return Plan(
+                call=call,
+                campaign=campaign,
+                overrides=msgspec.convert(call.overrides or {}, CallOverrides),
+                script=_SILENT,
+                clips={},
+                rate=msgspec.convert(live.rate, Rate, strict=False),
+                zone=self._book.zone(campaign),
+            )
+
+    async def _try(self, call: Leased, placed: Callable[[], None]) -> None:
+        since = asyncio.get_running_loop().time()
+        campaign = self._book.campaigns.get(call.campaign_id)
+        if campaign is None:
+            await self._give_back(call, self._now())
+            return
+        now = self._now()
+        if not self._book.open(campaign, now):
+            await self._outside_window(call, campaign, now)
+            return
+        try:
+            plan = await self._plan(call, campaign)
+            await self._in_turn(campaign)
+            await self._attempts.make(plan, since=since, placed=placed)
+        except (Fenced, StoreUnavailable):
+            raise
+        except WindowClosed:
+            await self._outside_window(call, campaign, self._now())
+        except Draining:
+            await self._give_back(call, self._now())
+        except SpeechFailed as exc:
+            log.warning("call.no_prompt", call=call.call_id, error=type(exc).__name__)
+            await self._fail(call, campaign, Disposition.synth_failed)
+        except (NoRoute, NoTariff):
+            await self._fail(call, campaign, Disposition.no_route)
+        except DestinationRefused:
+            await self._fail(call, campaign, Disposition.blocked)
+        except Refused as exc:
+            await self._refused(call, campaign, exc.refusal)
+        except Exception as exc:
+            # A call that nobody can serve must not be leased for ever. One that was placed is not touched by this.
+            log.error("call.failed", call=call.call_id, error=type(exc).__name__, exc_info=exc)
+            await self._fail(call, campaign, Disposition.failed)
+
+    async def _in_turn(self, campaign: Campaign) -> None:
+        """Wait for the campaign's own pace, first come first served."""
+        pacer = self._book.pace(campaign)
+        if pacer is not None:
+            now = asyncio.get_running_loop().time()
+            turn = max(now, pacer.slot)
+            pacer.take(turn)
+            await asyncio.sleep(turn - now)
+
+    async def _plan(self, call: Leased, campaign: Campaign) -> Plan:
+        account, tariff = await self._book.payer(call.account_id)
+        number = Phone(e164=call.phone, country=call.country, trial=call.trial)
+        phones.check_destination(number, countries=account.countries)
+        overrides = msgspec.convert(call.overrides or {}, CallOverrides)
+        script = script_of(campaign.settings, overrides)
+        if script is None:
+            if call.clip_id is None:
+                raise SpeechFailed("The campaign says nothing, and neither does the call.")
+            script = plain(Prompt(clip_id=call.clip_id))
+        voice = overrides.voice or campaign.settings.voice
+        clips = await self._prompts.files(call.account_id, voice, script.prompts())
+        return Plan(
+            call=call,
+            campaign=campaign,
+            overrides=overrides,
+            script=script,
+            clips=clips,
+            rate=tariff.rate_for(call.phone),
+            zone=self._book.zone(campaign),
+        )
+
+    async def _refused(self, call: Leased, campaign: Campaign, refusal: Refusal) -> None:
+        now = self._now()
+        match refusal:
+            case Refusal.fenced:
+                raise Fenced()
+            case Refusal.no_money:
+                await self._fail(call, campaign, Disposition.no_money)
+            case Refusal.no_money_yet:
+                await self._give_back(call, soon(now, _MONEY_SOON))
+            case Refusal.capped:
+                await self._give_back(call, soon(now, _CAPPED))
+            case Refusal.campaign_busy | Refusal.trunk_busy:
+                await self._give_back(call, soon(now, _AGAIN))
+            case Refusal.gone:
+                await self._gone(call, campaign, now)
+
+    async def _gone(self, call: Leased, campaign: Campaign, now: datetime) -> None:
+        gone = await calls.why_gone(self._db, call, epoch=self._epoch, now=now)
+        if gone is None or not gone.ours or gone.state not in (CallState.queued, CallState.waiting):
+            return
+        if gone.removing:
+            await calls.leave_queue(self._db, call, state="removed", call_end="removed", now=now)
+        elif gone.expired:
+            await calls.leave_queue(self._db, call, state="expired", call_end="expired", now=now)
+        elif gone.stopped:
+            await self._fail(call, campaign, Disposition.blocked)
+        else:
+            # Its campaign was paused, which the book learns in a moment.
+            await self._give_back(call, soon(now, _AGAIN))
+
+    async def _fail(self, call: Leased, campaign: Campaign, disposition: Disposition) -> None:
+        """Record an attempt that never became a leg."""
+        now = self._now()
+        outcome = Outcome(disposition=disposition)
+        if disposition is Disposition.blocked:
+            after = Next(state=CallState.blocked, call_end=CallEnd.stopped)
+        else:
+            after = after_attempt(
+                outcome,
+                policy=retry_policy(campaign.settings),
+                history=await self._history(call),
+                now=now,
+                removing=False,
+                expires_at=call.expires_at,
+            )
+        if await self._db.patiently(
+            lambda: calls.fail(self._db, call, outcome, after, epoch=self._epoch, now=now), what="fail"
+        ):
+            meters.attempts.labels(disposition, "none").inc()
+
+    async def _history(self, call: Leased) -> tuple[Outcome, ...]:
+        if call.attempts == 0:
+            return ()
+        leg = LegId(call.call_id, call.attempts + 1, 1)
+        return await legs.history(self._db, account_id=call.account_id, leg=leg)
+
+    async def _outside_window(self, call: Leased, campaign: Campaign, now: datetime) -> None:
+        opens = self._book.opens(campaign, now)
+        if opens is None:
+            await calls.leave_queue(self._db, call, state="expired", call_end="expired", now=now)
+        else:
+            await self._give_back(call, opens)
+
+    async def _give_back(self, call: Leased, due_at: datetime) -> None:
+        await self._db.patiently(
+            lambda: calls.release(self._db, call, epoch=self._epoch, due_at=due_at), what="release"
+        )

@@ -1,0 +1,347 @@
+"""What is one channel of Asterisk, as a line? Events in, futures and a queue of keys out."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from zvonar.core.leg import LegId
+from zvonar.line.asterisk import cel
+from zvonar.line.asterisk.ari import Answer, AriClient, Event
+from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, LineEnd
+
+log = structlog.get_logger(__name__)
+
+APP = "zvonar"
+_ENTER = 3.0  # seconds from a snoop's creation to its StasisStart
+_END_FOLLOWS = 1.0  # seconds from a refusal to the end that explains it
+_HANG_UP = 10.0  # seconds for Asterisk to report the end of a channel that we hung up
+_LOOK_AGAIN = 30.0  # seconds without Asterisk until a line whose fate nobody can tell is given up
+_BACK = 5.0  # seconds that a script waits for Asterisk to come back
+_DOUBT = 2.0  # seconds beyond the ring timeout for a channel that may never have been dialled
+_PAUSE = 0.1  # seconds between tries to hang up
+_TIMEOUT = 32  # AST_SOFTHANGUP_TIMEOUT, which a ChannelHangupRequest gives as its cause when time ran out
+
+
+class Channel(Struct):
+    """A channel as Asterisk shows it."""
+
+    id: str
+    state: str = ""
+
+
+decode_channel = msgspec.json.Decoder(Channel).decode
+
+
+class Records(Protocol):
+    """What a line needs of its gateway."""
+
+    @property
+    def ari(self) -> AriClient:
+        """The connection."""
+
+    async def fate(self, leg: LegId) -> cel.ChannelFacts | None:
+        """What was written down of a channel that is gone."""
+
+    async def answered_at(self, leg: LegId) -> datetime:
+        """When a channel that is up was answered."""
+
+    async def discard(self, leg: LegId) -> None:
+        """End a channel that nobody wants."""
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside whoever asked for it."""
+
+    def forget(self, line: "AsteriskLine") -> None:
+        """The line has ended."""
+
+
+class AsteriskLine:
+    """One channel. Events arrive by `_on`; whoever waits is woken by futures and the key queue."""
+
+    def __init__(self, gateway: Records, leg: LegId) -> None:
+        self._gateway = gateway
+        self._ari = gateway.ari
+        self.leg = leg
+        self.ended: LineEnd | None = None
+        self.answered_at: datetime | None = None
+        loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[datetime] = loop.create_future()
+        self._end: asyncio.Future[LineEnd] = loop.create_future()
+        self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
+        self._keys: asyncio.Queue[str] = asyncio.Queue()
+        self._playbacks: dict[str, asyncio.Future[str]] = {}
+        self._started: set[str] = set()  # playbacks that Asterisk has confirmed
+        self._played = 0
+        self._timed_out = False  # Asterisk ended it for the time that it took
+        self._doubtful: asyncio.TimerHandle | None = (
+            None  # ends a channel of which we do not know if it rings
+        )
+        self._gave_up = False  # nothing was heard of it
+        self._hanging_up = False
+        self._ari.watch(str(leg), self._on)
+
+    # What scripts use.
+
+    async def answered(self) -> datetime:
+        either: set[asyncio.Future[Any]] = {self._answer, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if self._answer.done():
+            return self._answer.result()
+        raise HungUp(self._end.result())
+
+    async def end(self) -> LineEnd:
+        return await asyncio.shield(self._end)
+
+    async def play(self, clip: Path, *, interruptible: bool) -> str | None:
+        self._check()
+        if interruptible and not self._keys.empty():
+            return self._keys.get_nowait()
+        self._played += 1
+        playback = f"{self.leg}-{self._played}"
+        finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._playbacks[playback] = finished
+        key: asyncio.Task[str] | None = None
+        try:
+            answer = await self._ask(
+                "POST",
+                f"channels/{self.leg}/play/{playback}",
+                query={"media": f"sound:{clip.with_suffix('')}"},
+            )
+            if not answer.ok:
+                await self._refused(f"It would not play: {answer.status}.")
+            self._started.add(playback)
+            waits: set[asyncio.Future[Any]] = {finished, self._end}
+            if interruptible:
+                key = asyncio.create_task(self._keys.get())
+                waits.add(key)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if key is not None and key.done():
+                pressed = key.result()
+                if not finished.done() and not self._end.done():
+                    with contextlib.suppress(GatewayInDoubt):  # the key counts, whatever goes on playing
+                        await self._ask("DELETE", f"playbacks/{playback}")
+                return pressed
+            self._check()
+            if finished.result() == "failed":
+                await self._refused("It could not play the clip.")
+            return None
+        finally:
+            self._playbacks.pop(playback, None)
+            self._started.discard(playback)
+            if key is not None and not key.done():
+                key.cancel()
+
+    async def key(self, timeout: float) -> str | None:
+        if not self._keys.empty():
+            return self._keys.get_nowait()
+        self._check()
+        pressed = asyncio.create_task(self._keys.get())
+        try:
+            either: set[asyncio.Future[Any]] = {pressed, self._end}
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if pressed.done():
+                return pressed.result()
+            self._check()
+            return None
+        finally:
+            pressed.cancel()
+
+    async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
+        collected = ""
+        while len(collected) < count:
+            key = await self.key(between if collected else timeout)
+            if key is None or key == terminator:
+                break
+            collected += key
+        return collected
+
+    async def start_recording(self) -> None:
+        self._check()
+        # A channel plays or records, one at a time; a snoop beside it hears both directions meanwhile. One that
+        # is there already (409) goes on from before our controller changed.
+        entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def hears(event: Event) -> None:
+            if event.type == "StasisStart" and not entered.done():
+                entered.set_result(None)
+            elif event.type == "RecordingFailed":
+                log.warning("line.recording_failed", leg=str(self.leg))
+
+        snoop = f"{self.leg}-recording"
+        self._ari.watch(snoop, hears)
+        answer = await self._ask(
+            "POST", f"channels/{self.leg}/snoop/{snoop}", query={"spy": "both", "app": APP}
+        )
+        if answer.ok:
+            either: set[asyncio.Future[Any]] = {entered, self._end}
+            await asyncio.wait(either, timeout=_ENTER, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+        if answer.ok or answer.status == 409:
+            known = answer.status == 409
+            answer = await self._ask(
+                "POST",
+                f"channels/{snoop}/record",
+                query={"name": str(self.leg), "format": "wav", "ifExists": "overwrite"},
+            )
+            if known and answer.status == 409:
+                return
+        if not answer.ok:
+            await self._refused(f"It would not record: {answer.status}.")
+
+    async def hang_up(self) -> LineEnd:
+        self._hanging_up = True
+        loop = asyncio.get_running_loop()
+        until, now = loop.time() + _LOOK_AGAIN, datetime.now(UTC)
+        while self.ended is None and loop.time() < until:
+            try:
+                await self._ari.ready(until - loop.time())
+                answer = await self._ari.request(
+                    "DELETE", f"channels/{self.leg}", query={"reason_code": "16"}
+                )
+                # Where it is gone, its ChannelDestroyed is on the way, or was lost with a connection.
+                await asyncio.wait({self._end}, timeout=_END_FOLLOWS if answer.status == 404 else _HANG_UP)
+                await self.resync()
+                break
+            except (GatewayLost, GatewayInDoubt):
+                # It went away meanwhile; asking again does no harm.
+                await asyncio.wait({self._end}, timeout=_PAUSE)
+        if self.ended is None:
+            self._vanish(now)
+            await self._gateway.discard(self.leg)
+        return self._end.result()
+
+    # What the gateway tells.
+
+    async def _ask(self, method: str, uri: str, *, query: dict[str, str] | None = None) -> Answer:
+        """A request that outlasts a short absence of Asterisk: one that was not sent may be sent again."""
+        try:
+            return await self._ari.request(method, uri, query=query)
+        except GatewayLost:
+            await self._ari.ready(_BACK)
+            return await self._ari.request(method, uri, query=query)
+
+    async def _refused(self, reason: str) -> NoReturn:
+        """A channel that is being hung up refuses first and reports its end a moment later."""
+        await asyncio.wait({self._end}, timeout=_END_FOLLOWS)
+        self._check()
+        raise GatewayRefused(reason)
+
+    def _check(self) -> None:
+        if self.ended is not None:
+            raise HungUp(self.ended)
+
+    def _on(self, event: Event) -> None:
+        match event.type:
+            case "StasisStart" if not self._entered.done():
+                self._entered.set_result(None)
+            case "ChannelDtmfReceived":
+                self._keys.put_nowait(event.digit)
+            case "Dial" if event.dialstatus == "ANSWER":
+                self.answered_since(event.at)
+            case "PlaybackFinished" if event.playback is not None:
+                finished = self._playbacks.get(event.playback.id)
+                if finished is not None and not finished.done():
+                    finished.set_result(event.playback.state)
+            case "Dial" | "ChannelStateChange":
+                self._no_doubt()
+            case "ChannelHangupRequest":
+                self._timed_out = event.cause == _TIMEOUT
+            case "ChannelDestroyed":
+                cause = event.cause if isinstance(event.cause, int) else None
+                self._finish(
+                    LineEnd(
+                        at=event.at,
+                        answered_at=self.answered_at,
+                        hangup_cause=cause,
+                        # Asterisk makes one up for a channel that we end before its answer.
+                        sip_code=None if self._gave_up or self._hanging_up else event.tech_cause,
+                        rang_out=self.answered_at is None and self._timed_out,
+                        by_us=self._hanging_up,
+                        vanished=self._gave_up,
+                    )
+                )
+            case _:
+                pass
+
+    async def entered(self, deadline: float) -> None:
+        """Wait until the channel is in our application: before that it would refuse to dial."""
+        either: set[asyncio.Future[Any]] = {self._entered, self._end}
+        await asyncio.wait(either, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+        if not self._entered.done() and self.ended is None:
+            raise GatewayInDoubt("Its channel did not enter the application.")
+
+    def doubt(self, ring_timeout: float) -> None:
+        """Whether it was dialled is not known: if nothing is heard of it, it ends by our own clock."""
+
+        def give_up() -> None:
+            if self.answered_at is None and self.ended is None:
+                self._gave_up = True
+                self._gateway.begin(self._gateway.discard(self.leg))
+
+        if self.answered_at is None and self.ended is None:
+            self._doubtful = asyncio.get_running_loop().call_later(ring_timeout + _DOUBT, give_up)
+
+    def _no_doubt(self) -> None:
+        if self._doubtful is not None:
+            self._doubtful.cancel()
+            self._doubtful = None
+
+    def answered_since(self, at: datetime) -> None:
+        """The callee answered then."""
+        self._no_doubt()
+        if self.answered_at is None:
+            self.answered_at = at
+            self._answer.set_result(at)
+
+    def _vanish(self, at: datetime) -> None:
+        """It is gone, and nobody knows how. It was there until `at`, or until Asterisk was lost."""
+        lost = self._ari.lost_at
+        if lost is not None and self.answered_at is not None and lost > self.answered_at:
+            at = min(at, lost)
+        self._finish(LineEnd(at=at, answered_at=self.answered_at, by_us=self._hanging_up, vanished=True))
+
+    def _finish(self, end: LineEnd) -> None:
+        if self.ended is None:
+            self.ended = end
+            self._end.set_result(end)
+            self._gateway.forget(self)
+
+    async def resync(self) -> None:
+        """Look again after a lost connection: what happened meanwhile has sent no event."""
+        if self.ended is not None:
+            return
+        answer = await self._ari.request("GET", f"channels/{self.leg}")
+        if answer.status == 404:
+            known = await self._gateway.fate(self.leg)
+            if known is None or known.ended_at is None:
+                self._vanish(datetime.now(UTC))
+                return
+            self._finish(
+                msgspec.structs.replace(
+                    end_of(known), answered_at=self.answered_at or known.answered_at, by_us=self._hanging_up
+                )
+            )
+        elif answer.ok:
+            state = decode_channel(answer.body).state
+            if state == "Up" and self.answered_at is None:
+                self.answered_since(await self._gateway.answered_at(self.leg))
+            elif state != "Down":
+                self._no_doubt()
+            for playback in list(self._started):
+                finished = self._playbacks[playback]
+                over = (await self._ari.request("GET", f"playbacks/{playback}")).status == 404
+                if over and not finished.done():
+                    finished.set_result("done")
+
+
+def end_of(facts: cel.ChannelFacts) -> LineEnd:
+    """The end that was written down."""
+    assert facts.ended_at is not None
+    return LineEnd(at=facts.ended_at, answered_at=facts.answered_at, hangup_cause=facts.hangup_cause)
