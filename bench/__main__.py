@@ -5,6 +5,7 @@ Fails only where something could not be measured. A missed target is marked: a m
 
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -20,7 +21,7 @@ from zvonar.service import logs
 
 BENCHES = ("lease", "memory", "dial")
 RESULTS = Path(__file__).with_name("results.jsonl")
-TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=25)
+TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 
 
 def main(
@@ -39,32 +40,34 @@ def main(
     signal.signal(signal.SIGTERM, _interrupted)
     logs.configure(level="warning", role="bench")
     console = Console(stderr=True)
+    figures: list[Figure] = []
+    failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            figures = _measured(made, wanted, TINY if tiny else lease.Size())
+            for some in _measured(made, wanted, TINY if tiny else lease.Size()):
+                figures += some
     except (NotMeasured, ZvonarError) as exc:
-        console.print(f"[red]not measured:[/] {exc}")
-        raise typer.Exit(1) from None
+        failure = exc
+    # What was measured before a failure is still worth its minutes.
     write(figures, out)
-    show(figures, Console())
+    # A file or a pipe has no width of its own, and a wrapped table is no table.
+    show(figures, Console(width=None if sys.stdout.isatty() else 110))
+    if failure is not None:
+        console.print(f"[red]not measured:[/] {failure}")
+        raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], size: lease.Size) -> list[Figure]:
-    figures: list[Figure] = []
+def _measured(made: Ground, wanted: list[str], size: lease.Size) -> Iterator[list[Figure]]:
     if "lease" in wanted:
-        figures += uvloop.run(lease.measure(made, size))
+        yield uvloop.run(lease.measure(made, size))
     if "memory" in wanted or "dial" in wanted:
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
-            idle = uvloop.run(memory.idle(roles))
-            dialled: list[Figure] = []
+            if "memory" in wanted:
+                yield uvloop.run(memory.idle(roles))
             if "dial" in wanted:
                 with callee.answering(made):
-                    dialled = uvloop.run(dial.measure(made, roles, trunk))
-            up = [figure for figure in dialled if figure.row.bench == "memory"]
-            figures += [figure for figure in dialled if figure.row.bench != "memory"]
-            figures += [*(idle if "memory" in wanted else []), *up]
-    return figures
+                    yield uvloop.run(dial.measure(made, roles, trunk))
 
 
 def _interrupted(*_: object) -> NoReturn:

@@ -1,7 +1,7 @@
 """What does it take to do the same with the least? A script that drives Asterisk by ARI, without a database.
 
-`python -m bench.bare` reads a Job from standard input and writes what it Did to standard output. It does what a
-script does that nobody has to rely on: one request to originate, one to play, one to hang up, no memory.
+`python -m bench.bare` reads a Job from standard input and writes what it Did to standard output. It sends Asterisk
+what the dialer sends, or, with `originate`, what a script sends that need not dial at most once. It has no memory.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ class Job(Struct, frozen=True, kw_only=True):
     phones: list[str]
     per_second: float
     media: str  # what to play, as ARI names it
+    originate: bool = False  # one request instead of creating a channel and then dialling it
 
 
 class Did(Struct, frozen=True, kw_only=True):
@@ -48,6 +49,8 @@ class _Playback(Struct):
 class _Event(Struct):
     type: str
     channel: _Id | None = None
+    peer: _Id | None = None
+    dialstatus: str = ""
     playback: _Playback | None = None
 
 
@@ -72,24 +75,31 @@ class Script:
             await asyncio.sleep(max(0.0, first + number / self._job.per_second - loop.time()))
             channel = f"bare-{number}-{phone.removeprefix('+')}"
             began[channel] = time.time()
-            await self._ask(
-                "POST",
-                "channels",
-                endpoint=f"PJSIP/{phone}@{self._job.endpoint}",
-                app=APP,
-                channelId=channel,
-                timeout="10",
-            )
+            await self._begin(channel, phone)
         await listening
         return Did(began=began, cpu=time.process_time() - before, rss=self._rss)
+
+    async def _begin(self, channel: str, phone: str) -> None:
+        aim = {"endpoint": f"PJSIP/{phone}@{self._job.endpoint}", "app": APP, "channelId": channel}
+        if self._job.originate:
+            await self._ask("POST", "channels", timeout="10", **aim)
+            return
+        variables = {"PJSIP_HEADER(add,X-Zvonar-Leg)": channel, "TIMEOUT(absolute)": "60"}
+        await self._ask("POST", "channels/create", {"variables": variables}, **aim)
 
     async def _listen(self) -> None:
         decoder = msgspec.json.Decoder(_Event)
         async for message in self._socket:
             event = decoder.decode(message.data)
             match event.type:
+                case "StasisStart" if event.channel is not None and not self._job.originate:
+                    await self._ask("POST", f"channels/{event.channel.id}/dial", timeout="10")
                 case "StasisStart" if event.channel is not None:
                     await self._ask("POST", f"channels/{event.channel.id}/play", media=self._job.media)
+                case "Dial" if (
+                    event.peer is not None and event.dialstatus == "ANSWER" and not self._job.originate
+                ):
+                    await self._ask("POST", f"channels/{event.peer.id}/play", media=self._job.media)
                 case "PlaybackFinished" if event.playback is not None:
                     await self._ask(
                         "DELETE", f"channels/{event.playback.target_uri.removeprefix('channel:')}"
@@ -101,22 +111,33 @@ class Script:
                     if self._left == 0:
                         return
 
-    async def _ask(self, method: str, uri: str, **query: str) -> None:
-        request = {
+    async def _ask(
+        self, method: str, uri: str, body: dict[str, dict[str, str]] | None = None, /, **query: str
+    ) -> None:
+        request: dict[str, object] = {
             "type": "RESTRequest",
             "request_id": uri,
             "method": method,
             "uri": uri,
             "query_strings": [{"name": name, "value": value} for name, value in query.items()],
         }
+        if body is not None:
+            request |= {
+                "content_type": "application/json",
+                "message_body": msgspec.json.encode(body).decode(),
+            }
         await self._socket.send_str(msgspec.json.encode(request).decode())
+
+
+def authorization(user: str, password: str) -> dict[str, str]:
+    """The header that ARI wants."""
+    return {"Authorization": aiohttp.encode_basic_auth(user, password)}
 
 
 async def _main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    auth = aiohttp.BasicAuth(job.user, job.password)
     async with (
-        aiohttp.ClientSession(auth=auth, trust_env=False) as session,
+        aiohttp.ClientSession(headers=authorization(job.user, job.password), trust_env=False) as session,
         session.ws_connect(f"{job.url}/ari/events", params={"app": APP}, max_msg_size=0) as socket,
     ):
         did = await Script(job, socket).run()

@@ -26,6 +26,7 @@ from zvonar.store.trunks import NewTrunk
 
 BATCH = 100
 GATEWAY = "bench"
+CLIP = Path("clip.wav")
 
 # What a lease is at the least: two columns, and the index without which every batch would read what is leased.
 BARE = """
@@ -64,7 +65,7 @@ class _OneClip(Prompts):
         pass
 
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
-        return dict.fromkeys(prompts, Path("clip.wav"))
+        return dict.fromkeys(prompts, CLIP)
 
 
 async def measure(ground: Ground, size: Size) -> list[Figure]:
@@ -132,7 +133,9 @@ async def _dispatch(db: Database, size: Size) -> list[Figure]:
         ),
     )
     stop = asyncio.Event()
-    dialer = Dialer(db, FakeGateway(now=now, name=GATEWAY), _OneClip(), now=now)
+    gateway = FakeGateway(now=now, name=GATEWAY)
+    gateway.durations[CLIP.name] = 0.5  # so that calls also end while others are placed
+    dialer = Dialer(db, gateway, _OneClip(), now=now)
     dialling = asyncio.create_task(dialer.run(stop))
     # The last three digits tell these subscribers to answer after 0.3 s and to listen to the end.
     phones = [f"+7912{n:04d}000" for n in range(size.dispatched)]
@@ -141,7 +144,7 @@ async def _dispatch(db: Database, size: Size) -> list[Figure]:
     try:
         async with asyncio.timeout(size.dispatched / size.per_second * 2 + 20):
             while await _finished(db, account_id, campaign_id) < size.dispatched:
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.2)
                 if dialling.done():
                     dialling.result()
                     raise NotMeasured("The dialer stopped.")

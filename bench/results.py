@@ -88,12 +88,12 @@ def write(figures: Sequence[Figure], path: Path) -> None:
 def show(figures: Sequence[Figure], console: Console) -> None:
     """The table; a missed target is red and says so."""
     table = Table(title="Benchmarks", title_justify="left", caption_justify="left")
-    table.add_column("bench")
-    table.add_column("case")
+    table.add_column("bench", no_wrap=True)
+    table.add_column("case", no_wrap=True)
     for column in ("value", "baseline", "ratio"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("unit")
-    table.add_column("target")
+    table.add_column("target", no_wrap=True)
     previous = ""
     for figure in figures:
         row = figure.row

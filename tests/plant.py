@@ -3,7 +3,9 @@
 import contextlib
 import os
 import secrets
+import select
 import shutil
+import signal
 import socket
 import tempfile
 import wave
@@ -59,6 +61,18 @@ class Plant(Struct, frozen=True, kw_only=True):
     def line_gateway(self, ari: AriClient) -> AsteriskGateway:
         return AsteriskGateway(ari, name="gateway", cel_file=self.cel_file, recordings=self.recordings)
 
+    def kill_gateway(self) -> None:
+        """SIGKILL; it is gone when this returns."""
+        record = self.gateway.adopt()
+        assert record is not None
+        handle = os.pidfd_open(record.pid)
+        try:
+            os.kill(record.pid, signal.SIGKILL)
+            # Readable once its last thread has ended, and so closed its ports; a zombie's may still hold them.
+            assert select.select([handle], [], [], READY)[0]
+        finally:
+            os.close(handle)
+
     def clip(self, seconds: float) -> Path:
         """A file that plays for so long; a tone, so that the town hears somebody speak."""
         return tone(self.home / f"tone-{seconds:g}.wav", seconds)
@@ -72,8 +86,8 @@ def tone(path: Path, seconds: float) -> Path:
             clip.setnchannels(1)
             clip.setsampwidth(2)
             clip.setframerate(8000)
-            period = bytes.fromhex("0000 2020 3030 2020 0000 e0df d0cf e0df".replace(" ", ""))
-            clip.writeframes(b"".join(period[n : n + 2] * 1 for n in range(0, 16, 2)) * int(seconds * 1000))
+            period = bytes.fromhex("0000 2020 3030 2020 0000 e0df d0cf e0df")  # eight samples
+            clip.writeframes(period * int(seconds * 1000))
         fresh.replace(path)
     return path
 
@@ -145,7 +159,8 @@ def _free_block() -> int:
     Below the kernel's ephemeral ports: a client that looks for a listener that is away may be given its port.
     """
     first = 27000 + os.getpid() % 5 * BLOCK
-    for base in (*range(first, 32000, BLOCK), *range(27000, first, BLOCK)):
+    bases: list[int] = [*range(first, 32000, BLOCK), *range(27000, first, BLOCK)]
+    for base in bases:
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             for kind, port in (
                 (socket.SOCK_STREAM, base),

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 from msgspec import Struct
 
@@ -126,10 +126,17 @@ class World:
             await campaigns.start(self.db, made.account_id, made.campaign_id, now=now())
         return made
 
-    async def add(self, phone: str, campaign: Campaign | None = None) -> int:
+    async def add(self, phone: str, campaign: Campaign | None = None, *, at: datetime | None = None) -> int:
         of = campaign or self.campaigns[-1]
-        new = NewCall(phone=Phone(e164=phone, country="RU", trial=True))
-        return await calls.add(self.db, of.account_id, of.campaign_id, new, now=now())
+        new = NewCall(phone=Phone(e164=phone, country="RU", trial=phone.startswith("+7000")))
+        return await calls.add(self.db, of.account_id, of.campaign_id, new, now=at or now())
+
+    async def leased(self) -> int:
+        """How many calls somebody holds and nobody dials."""
+        found = await self.db.value(
+            "SELECT count(*) FROM calls WHERE lease_epoch IS NOT NULL AND state IN ('queued', 'waiting')"
+        )
+        return int(found)
 
     async def calls(self, campaign: Campaign | None = None) -> list[Call]:
         of = campaign or self.campaigns[-1]
@@ -162,8 +169,8 @@ class World:
     async def _is_completed(self, campaign: Campaign) -> bool:
         return await self.status(campaign) is CampaignStatus.completed
 
-    async def holds(self, statement: str, *params: object) -> bool:
-        return bool(await self.db.value(statement.encode(), params))  # type: ignore[arg-type]
+    async def holds(self, statement: LiteralString) -> bool:
+        return bool(await self.db.value(statement))
 
     async def check_laws(self, invites: dict[str, int]) -> None:
         """What is true whatever happened, once every call has ended. `invites`: as the callee counted them."""
@@ -241,11 +248,17 @@ async def until(what: Callable[[], Awaitable[bool]], *, within: float = DEADLINE
 
 @asynccontextmanager
 async def dialling(
-    db: Database, gateway: Gateway, clip: Path = Path("clip.wav"), *, drain: float = 10.0, clock: Any = now
+    db: Database,
+    gateway: Gateway,
+    clip: Path = Path("clip.wav"),
+    *,
+    prompts: Prompts | None = None,
+    drain: float = 10.0,
+    clock: Callable[[], datetime] = now,
 ) -> AsyncIterator[Dialer]:
     """A dialer beside the test, ready; drained and awaited at the end."""
     stop, ready = asyncio.Event(), asyncio.Event()
-    dialer = Dialer(db, gateway, OneClip(clip), now=clock, drain=drain)
+    dialer = Dialer(db, gateway, prompts or OneClip(clip), now=clock, drain=drain)
     running = asyncio.create_task(dialer.run(stop, ready=ready.set))
     waiting = asyncio.create_task(ready.wait())
     await asyncio.wait({running, waiting}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -56,6 +57,15 @@ PREDICTED = {
     "6": "congestion/none",
     "7": "answered/hung_up",
 }
+
+# What every account has, and what its ledger and its attempts say of that.
+MONEY = """
+SELECT balance, held, at_risk,
+    coalesce((SELECT sum(amount) FROM ledger WHERE account_id = a.account_id), 0) AS ledger,
+    coalesce((SELECT sum(amount) FROM ledger WHERE account_id = a.account_id AND kind = 'charge'), 0) AS charges,
+    coalesce((SELECT sum(cost) FROM attempts WHERE account_id = a.account_id), 0) AS cost
+FROM accounts a
+"""
 
 Found = TypeVar("Found")
 
@@ -122,6 +132,10 @@ class Serving:
         """Ask it to end; its exit code."""
         self.process.send_signal(sign)
         return self.process.wait(seconds)
+
+    def was_killed(self) -> None:
+        """Take note of its end: it is our child."""
+        assert self.process.wait(10) == -signal.SIGKILL
 
 
 class House:
@@ -245,14 +259,14 @@ class House:
     def processes(self) -> dict[int, str]:
         """Every process that belongs to this home, by where it lives, its command line or its environment."""
         found = {}
-        sign = str(self.home)
+        sign = re.compile(re.escape(os.fsencode(self.home)) + rb"(?![^/\0\"\s])")
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes()
-                told = command + (entry / "environ").read_bytes() + os.readlink(entry / "cwd").encode()
-                if sign.encode() + b"/" in told + b"/" and (entry / "stat").read_text().split()[2] != "Z":
+                told = command + (entry / "environ").read_bytes() + os.fsencode(os.readlink(entry / "cwd"))
+                if sign.search(told) and int(entry.name) != os.getpid():
                     found[int(entry.name)] = command.replace(b"\0", b" ").decode(errors="replace")
         return found
 
@@ -271,17 +285,13 @@ class House:
         account = self.account["account_id"]
         settings = self.room / "settings.json"
         settings.write_text(
-            json.dumps(
-                {**SETTINGS, "calls_per_second": per_second, "callback_url": self.receiver.url(name)}
-            )
+            json.dumps({**SETTINGS, "calls_per_second": per_second, "callback_url": self.receiver.url(name)})
         )
         made = self.json(
             *("campaign", "add", "--account", account, "--name", name, "--settings", settings, "--paused")
         )
         subscribers = range(100 * self._campaigns, 100 * self._campaigns + len(digits))
-        numbers = [
-            town.number(who, ring, int(digit)) for who, digit in zip(subscribers, digits, strict=True)
-        ]
+        numbers = [town.number(who, ring, int(digit)) for who, digit in zip(subscribers, digits, strict=True)]
         listed = self.room / "numbers.csv"
         listed.write_text("\n".join(numbers) + "\n")
         loaded = self.json("campaign", "import", made["id"], listed)
@@ -295,11 +305,12 @@ class House:
     def leave(self) -> None:
         """Stop everything, and see that it has stopped."""
         if self.serving is not None and self.serving.running():
-            self.serving.end()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # then it is killed with whatever is left
+                self.serving.end()
+        self.receiver.close()
         stopped = self.command("stop")
         left = self.processes()
         kill(left)
-        self.receiver.close()
         with contextlib.suppress(Exception):  # a home that never had a database has no address of one
             shutil.rmtree(str(conninfo_to_dict(PostgresServer(self.home).dsn())["host"]), ignore_errors=True)
         shutil.rmtree(self.room, ignore_errors=True)
@@ -326,7 +337,7 @@ class Dialling:
 
     def until_ended(self, at_least: int) -> None:
         """Wait until so many calls have come to their end, the others not yet: the middle of the campaign."""
-        until(lambda: self.count("finished") >= at_least, CAMPAIGN, about=self.states)
+        until(lambda: self.count("finished") >= at_least, CAMPAIGN, about=self.standing)
         assert self.count("finished") < len(self.numbers), "the campaign was over too soon to disturb it"
 
     def states(self) -> dict[str, int]:
@@ -334,6 +345,11 @@ class Dialling:
             "SELECT state, count(*) AS n FROM calls WHERE campaign_id = %s GROUP BY state", self.id
         )
         return {row["state"]: row["n"] for row in rows}
+
+    def standing(self) -> str:
+        """Where it stands, and what the service said last: for whoever waited in vain."""
+        said = self.house.serving.said.splitlines()[-40:] if self.house.serving else []
+        return "\n".join([str(self.states()), *said])
 
     def over(self, seconds: float = CAMPAIGN) -> None:
         """Wait until every call has ended, the campaign with them, and everything is told; then the laws."""
@@ -351,7 +367,7 @@ class Dialling:
             except psycopg.OperationalError:
                 return False  # it is just being started again
 
-        until(done, seconds, about=self.states)
+        until(done, seconds, about=self.standing)
         self.check()
 
     def results(self) -> dict[str, str]:
@@ -381,15 +397,10 @@ class Dialling:
         assert set(legs.values()) <= {"ended"}, legs
 
     def _check_money(self) -> None:
-        for account in self.house.rows(
-            "SELECT a.balance, a.held, a.at_risk, (SELECT sum(amount) FROM ledger l WHERE l.account_id ="
-            " a.account_id) AS ledger, -coalesce((SELECT sum(amount) FROM ledger l WHERE l.account_id ="
-            " a.account_id AND kind = 'charge'), 0) AS charged, (SELECT sum(cost) FROM attempts t"
-            " WHERE t.account_id = a.account_id) AS cost FROM accounts a"
-        ):
+        for account in self.house.rows(MONEY):
             assert account["balance"] == account["ledger"], account
             assert account["held"] == account["at_risk"] == 0, account
-            assert account["charged"] == account["cost"], account
+            assert account["charges"] == -account["cost"], account
         assert self.house.value("SELECT sum(in_use) FROM trunks") == 0
         assert self.house.value("SELECT sum(in_use + leg_held) FROM campaign_guards") == 0
         tallies = self.house.rows(
@@ -431,7 +442,9 @@ class Dialling:
         for post in receiver.of(self.name):
             bodies.setdefault(post.event_id, set()).add(post.body)
         assert all(len(same) == 1 for same in bodies.values())
-        statuses = [post.said["autocall"]["status"] for post in receiver.of(self.name) if "autocall" in post.said]
+        statuses = [
+            post.said["autocall"]["status"] for post in receiver.of(self.name) if "autocall" in post.said
+        ]
         assert "running" in statuses
         assert statuses[-1] == "completed"
 

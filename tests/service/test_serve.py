@@ -127,7 +127,7 @@ def test_a_home_of_somebody_else_is_a_sentence(at_rest: House) -> None:
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT], ids=["sigterm", "ctrl-c"])
 def test_draining_dials_nothing_new_and_lets_calls_end(service: House, sign: signal.Signals) -> None:
     dialling = service.campaign("0" * 14, per_second=3)
-    until(lambda: dialling.count("talking") >= 3, 30, about=dialling.states)
+    until(lambda: dialling.count("talking") >= 3, 30, about=dialling.standing)
     serving = service.serving
     assert serving is not None
     assert serving.end(sign) == 0, serving.said
@@ -150,7 +150,7 @@ def test_a_drain_that_takes_too_long_hands_calls_over(
     monkeypatch.setitem(at_rest.environment, "ZVONAR_DRAIN_SECONDS", "0.5")
     serving = at_rest.serve()
     dialling = at_rest.campaign("0" * 8)
-    until(lambda: dialling.count("talking") >= 3, 30, about=dialling.states)
+    until(lambda: dialling.count("talking") >= 3, 30, about=dialling.standing)
     assert serving.end() == 0, serving.said
     assert dialling.count("talking", "dialing") > 0, "nothing was up"
     at_rest.serve()
@@ -167,7 +167,7 @@ def test_roles_can_live_apart(at_rest: House) -> None:
     assert at_rest.serving.end() == 0
     for alone in ("dialer", "worker"):
         serving = at_rest.serve("--role", alone, "--town", wait=False)
-        until(lambda alone=alone: (at_rest.home / f"run/{alone}.ready").exists(), 30, about=lambda: serving.said)
+        until((at_rest.home / f"run/{alone}.ready").exists, 30, about=serving.printed.read_text)
         assert at_rest.health()[0] == 0, "somebody serves HTTP"
         assert serving.end() == 0
     done = at_rest.command("serve", "--role", "api,cook")
@@ -175,9 +175,7 @@ def test_roles_can_live_apart(at_rest: House) -> None:
     assert "no role 'cook'" in sentence(done.stderr)
 
 
-def test_nothing_asks_the_network_once_it_is_set_up(
-    at_rest: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_asks_the_network_once_it_is_set_up(at_rest: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert at_rest.command("stop").returncode == 0
     monkeypatch.setitem(at_rest.environment, "ZVONAR_DEBIAN_MIRROR", DEAD_MIRROR)
     monkeypatch.setitem(at_rest.environment, "ZVONAR_CACHE", str(at_rest.room / "no-cache"))

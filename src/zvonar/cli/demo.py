@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -86,56 +86,59 @@ def demo(
 
     for number_ in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number_, stop)
-    service = _Service(supervisor, show)
+    service = _Service(supervisor, show, stopping)
+
+    def shown(document: dict[str, Any], campaign: Campaign, keys: dict[str, Any]) -> None:
+        if json:
+            sys.stdout.write(jsonlib.dumps(document) + "\n")
+            sys.stdout.flush()
+        _explain(show, document, campaign, keys, address)
+        if exit_:
+            stopping.set()
+        else:
+            show.print(f"\nServing at [bold]{address}[/] until Ctrl-C.")
+
     try:
-        address = service.start(stopping)
-        if address is None:
-            raise typer.Exit(130)
-        finished = asyncio.run(_campaign(home, supervisor, count, show, stopping))
-        if finished is not None:
-            document, campaign, keys = finished
-            if json:
-                sys.stdout.write(jsonlib.dumps(document) + "\n")
-                sys.stdout.flush()
-            _explain(show, document, campaign, keys, address)
-            if not exit_:
-                show.print(f"\nServing at [bold]{address}[/] until Ctrl-C.")
-                stopping.wait()
+        address = service.start()
+        asyncio.run(_campaign(home, supervisor, count, show, stopping, shown))
     finally:
         service.stop()
-    if service.code:
-        raise typer.Exit(service.code)
+    raise typer.Exit(service.code)
 
 
 class _Service:
     """The supervisor in a thread of its own, so that the terminal stays ours."""
 
-    def __init__(self, supervisor: Supervisor, show: Console) -> None:
+    def __init__(self, supervisor: Supervisor, show: Console, stopping: threading.Event) -> None:
+        """`stopping`: set by whoever wants an end, and by us where the service has come to one."""
         self._supervisor = supervisor
         self._show = show
+        self._stopping = stopping
         self._ready = threading.Event()
-        self._address: str | None = None
+        self._address = ""
         self._error: BaseException | None = None
         self.code = 0
-        self._thread = threading.Thread(target=self._run, name="service")
+        self._thread = threading.Thread(target=self._run, name="service", daemon=True)
 
-    def start(self, stopping: threading.Event) -> str | None:
-        """The service's address once it answers; None where it was stopped before."""
+    def start(self) -> str:
+        """The service's address once it answers."""
         self._thread.start()
         until = time.monotonic() + START
         while not self._ready.wait(0.05):
-            if self._error is not None:
-                raise self._error
-            if stopping.is_set():
-                return None
+            if self._stopping.is_set():
+                # Nothing has been dialled yet, and a download would not notice: leave it as it is.
+                raise self._error or typer.Exit(130)
             if time.monotonic() > until:
                 raise DemoTookTooLong("The service did not start.")
         return self._address
 
     def stop(self) -> None:
-        """Drain and wait for the end."""
+        """Drain and wait for the end. Raises what ended the service before its time."""
         self._supervisor.stop()
-        self._thread.join()
+        if self._supervisor.started:
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
 
     def _run(self) -> None:
         def ready(address: str) -> None:
@@ -148,12 +151,22 @@ class _Service:
             )
         except BaseException as exc:  # the main thread raises it again
             self._error = exc
+        finally:
+            self._stopping.set()
+
+
+Shown = Callable[[dict[str, Any], Campaign, dict[str, Any]], None]  # gets document, campaign and keys
 
 
 async def _campaign(
-    home: Home, supervisor: Supervisor, count: int, show: Console, stopping: threading.Event
-) -> tuple[dict[str, Any], Campaign, dict[str, Any]] | None:
-    """Dial the campaign; its document, itself and the account's keys. None where it was interrupted."""
+    home: Home,
+    supervisor: Supervisor,
+    count: int,
+    show: Console,
+    stopping: threading.Event,
+    shown: Shown,
+) -> None:
+    """Dial the campaign, have its results shown, and stay with the callback receiver until `stopping`."""
     assert supervisor.ports is not None
     async with Database(supervisor.dsn, size=4) as db, _receiver(supervisor.ports.receiver) as received:
         keys = await _account(db, home)
@@ -173,8 +186,14 @@ async def _campaign(
             status=CampaignStatus.paused,
             now=now(),
         )
+        # Subscribers differ from demo to demo: an account calls nobody more than so often a day.
+        first = random.randrange(10_000)
         numbers = [
-            NewCall(phone=Phone(e164=number(n, random.randint(0, 2), n % 10), country="RU", trial=True))
+            NewCall(
+                phone=Phone(
+                    e164=number((first + n) % 10_000, random.randint(0, 2), n % 10), country="RU", trial=True
+                )
+            )
             for n in range(count)
         ]
         await calls.load(
@@ -184,7 +203,7 @@ async def _campaign(
         await campaigns.start(db, campaign.account_id, campaign.campaign_id, now=now())
         tallies = await _watch(db, campaign, count, show, stopping)
         if tallies is None:
-            return None
+            return
         seconds = time.monotonic() - began
         await _delivered(db, campaign, stopping)
         results = Counter(
@@ -201,7 +220,8 @@ async def _campaign(
             "seconds": round(seconds, 1),
         }
         spent = Decimal(tallies.get("cost", 0)) / 10000
-        return document, campaign, {**keys, "spent": spent, **await _sample(db, campaign)}
+        shown(document, campaign, {**keys, "spent": spent, **await _sample(db, campaign)})
+        await asyncio.to_thread(stopping.wait)
 
 
 async def _sample(db: Database, campaign: Campaign) -> dict[str, Any]:

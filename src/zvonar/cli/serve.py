@@ -30,8 +30,15 @@ def serve(
     supervisor = Supervisor(
         given, Home(given.home), Serving(host=host, port=port, roles=tuple(dict.fromkeys(roles)), town=town)
     )
+
+    def stop(*_: object) -> None:
+        supervisor.stop()
+        if not supervisor.started:
+            # There is nothing to drain yet, and a download would not look at a flag.
+            raise SystemExit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: supervisor.stop())
+        signal.signal(number, stop)
     code = supervisor.run(
         report=lambda what: typer.echo(f"zvonar: {what}", err=True),
         ready=lambda address: typer.echo(f"zvonar: serving at {address}", err=True),

@@ -69,6 +69,9 @@ class FakeLine:
             await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if pressed.done():
                 return pressed.result()
+            if not self._keys.empty():
+                # Pressed in the same moment in which the line ended or time was up.
+                return self._keys.get_nowait()
             self._check()
             return None
         finally:

@@ -91,6 +91,7 @@ class Supervisor:
         self._asterisks: list[AsteriskProcess] = []
         self.ports: Ports | None = None
         self.dsn = ""
+        self.started = False  # whether there are roles to drain
 
     def stop(self) -> None:
         """Drain and end; may be called from a signal handler or another thread."""
@@ -111,6 +112,7 @@ class Supervisor:
                 self._start_telephony(dsn, asterisk, report)
             config = self._role_config(dsn, asterisk, lifeline)
             report("roles")
+            self.started = True
             watcher = threading.Thread(target=self._tell_ready, args=(ready,), daemon=True)
             watcher.start()
             try:
@@ -181,6 +183,9 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 log.error("role.died", role_name=child.role, code=child.process.returncode)
                 (self._home.run / f"{child.role}.ready").unlink(missing_ok=True)
+                # What it had up is up no more; what it counted stays counted.
+                for gauge in self._home.metrics.glob(f"gauge_live*_{child.process.pid}.db"):
+                    gauge.unlink(missing_ok=True)
                 child.deaths = child.deaths + 1 if now - child.started < _CALM else 1
                 child.due = now + _PAUSES[min(child.deaths, len(_PAUSES)) - 1]
                 child.process = None

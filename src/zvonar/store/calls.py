@@ -185,8 +185,9 @@ WHERE c.ctid = ANY (ARRAY(
     FROM unnest(%(accounts)s::bigint[], %(campaigns)s::bigint[], %(limits)s::int[]) AS w (account_id, campaign_id, n),
     LATERAL (
         SELECT ctid FROM calls
-        WHERE account_id = w.account_id AND campaign_id = w.campaign_id AND state IN ('queued', 'waiting')
-          AND lease_epoch IS NULL AND due_at <= %(now)s AND EXISTS (SELECT FROM fence)
+        WHERE account_id = w.account_id AND campaign_id = w.campaign_id AND call_end IS NULL
+          AND lease_epoch IS NULL AND state IN ('queued', 'waiting') AND due_at <= %(now)s
+          AND EXISTS (SELECT FROM fence)
         ORDER BY due_at, ordinal LIMIT w.n FOR UPDATE SKIP LOCKED
     ) due))
 RETURNING c.account_id, c.call_id, c.campaign_id, c.phone, c.country, c.trial, c.state, c.attempts, c.due_at,
@@ -196,7 +197,7 @@ RETURNING c.account_id, c.call_id, c.campaign_id, c.phone, c.country, c.trial, c
 # A leased call that was not placed goes back, perhaps for later.
 RELEASE = """
 UPDATE calls SET lease_epoch = NULL, due_at = greatest(due_at, %(due_at)s)
-WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND lease_epoch = %(epoch)s
+WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND lease_epoch IS NOT DISTINCT FROM %(epoch)s
   AND state IN ('queued', 'waiting')
 """
 
@@ -212,7 +213,7 @@ WITH tried AS (
                           script_result)
     SELECT account_id, call_id, attempts + 1, campaign_id, phone, %(now)s, %(now)s, %(disposition)s, 'none'
     FROM calls WHERE account_id = %(account_id)s AND call_id = %(call_id)s
-      AND state IN ('queued', 'waiting') AND lease_epoch = %(epoch)s
+      AND state IN ('queued', 'waiting') AND lease_epoch IS NOT DISTINCT FROM %(epoch)s
     ON CONFLICT (account_id, call_id, attempt) DO UPDATE SET ended_at = excluded.ended_at,
         disposition = excluded.disposition, script_result = excluded.script_result
     RETURNING account_id, call_id, attempt
@@ -236,7 +237,7 @@ EXPIRE = """
 UPDATE calls SET state = 'expired', call_end = 'expired', completed_at = %(now)s, updated_at = %(now)s
 WHERE (account_id, call_id) IN (
     SELECT account_id, call_id FROM calls
-    WHERE expires_at <= %(now)s AND state IN ('queued', 'waiting') AND lease_epoch IS NULL
+    WHERE expires_at <= %(now)s AND call_end IS NULL AND state IN ('queued', 'waiting') AND lease_epoch IS NULL
     ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED)
 """
 

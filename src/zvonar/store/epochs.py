@@ -23,7 +23,7 @@ RETURNING epoch
 # Calls whose legs were up when the old dialer went are the new one's: it may have to place their next leg.
 ADOPT = """
 UPDATE calls c SET lease_epoch = %(epoch)s FROM legs l
-WHERE l.gateway = %(gateway)s AND l.phase <> 'ended' AND l.direction = 'out'
+WHERE l.gateway = %(gateway)s AND l.ended_at IS NULL AND l.direction = 'out'
   AND c.account_id = l.account_id AND c.call_id = l.call_id AND c.state IN ('dialing', 'talking')
 """
 

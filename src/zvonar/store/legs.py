@@ -155,7 +155,7 @@ LIVE = """
 SELECT l.account_id, l.leg_id, l.phase, l.trunk_id, l.epoch, l.placed_at, l.dialled_at, l.answered_at, l.rate,
     c.campaign_id, c.phone, l.caller_id
 FROM legs l JOIN calls c ON c.account_id = l.account_id AND c.call_id = l.call_id
-WHERE l.gateway = %(gateway)s AND l.phase <> 'ended' AND l.direction = 'out'
+WHERE l.gateway = %(gateway)s AND l.ended_at IS NULL AND l.direction = 'out'
 ORDER BY l.leg_id
 """
 
@@ -164,7 +164,7 @@ RECOUNT = """
 WITH trunk AS (
     UPDATE trunks t SET in_use = n.live
     FROM (SELECT t.trunk_id, count(l.leg_id) AS live FROM trunks t
-          LEFT JOIN legs l ON l.trunk_id = t.trunk_id AND l.gateway = t.gateway AND l.phase <> 'ended'
+          LEFT JOIN legs l ON l.trunk_id = t.trunk_id AND l.gateway = t.gateway AND l.ended_at IS NULL
           WHERE t.gateway = %(gateway)s GROUP BY t.trunk_id) n
     WHERE t.trunk_id = n.trunk_id AND t.in_use <> n.live
     RETURNING t.trunk_id

@@ -148,6 +148,9 @@ class AsteriskLine:
             await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if pressed.done():
                 return pressed.result()
+            if not self._keys.empty():
+                # Pressed in the same moment in which the line ended or time was up.
+                return self._keys.get_nowait()
             self._check()
             return None
         finally:
@@ -165,7 +168,7 @@ class AsteriskLine:
     async def start_recording(self) -> None:
         self._check()
         # A channel plays or records, one at a time; a snoop beside it hears both directions meanwhile. One that
-        # is there already (409) goes on from before our controller changed.
+        # is there already goes on from before our controller changed.
         entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def hears(event: Event) -> None:
@@ -179,20 +182,18 @@ class AsteriskLine:
         answer = await self._ask(
             "POST", f"channels/{self.leg}/snoop/{snoop}", query={"spy": "both", "app": APP}
         )
+        known = not answer.ok and (await self._ask("GET", f"channels/{snoop}")).ok
         if answer.ok:
             either: set[asyncio.Future[Any]] = {entered, self._end}
             await asyncio.wait(either, timeout=_ENTER, return_when=asyncio.FIRST_COMPLETED)
             self._check()
-        if answer.ok or answer.status == 409:
-            known = answer.status == 409
+        if answer.ok or known:
             answer = await self._ask(
                 "POST",
                 f"channels/{snoop}/record",
                 query={"name": str(self.leg), "format": "wav", "ifExists": "overwrite"},
             )
-            if known and answer.status == 409:
-                return
-        if not answer.ok:
+        if not answer.ok and not (known and answer.status == 409):
             await self._refused(f"It would not record: {answer.status}.")
 
     async def hang_up(self) -> LineEnd:

@@ -186,12 +186,13 @@ CREATE TABLE calls (
 CREATE UNIQUE INDEX calls_by_ordinal ON calls (account_id, campaign_id, ordinal);
 CREATE UNIQUE INDEX calls_by_label ON calls (account_id, campaign_id, label) WHERE label IS NOT NULL;
 CREATE INDEX calls_by_phone ON calls (account_id, campaign_id, phone, call_id);
--- What a lease scans: due calls that nobody holds, oldest first.
+-- What a lease scans: due calls that nobody holds, oldest first. Not by state, so that a placement and an answer,
+-- which change nothing else that is indexed, leave every index alone.
 CREATE INDEX calls_due ON calls (account_id, campaign_id, due_at, ordinal)
-    WHERE state IN ('queued', 'waiting') AND lease_epoch IS NULL;
+    WHERE call_end IS NULL AND lease_epoch IS NULL;
 CREATE INDEX calls_leased ON calls (lease_epoch) WHERE lease_epoch IS NOT NULL;
 CREATE INDEX calls_expiring ON calls (expires_at)
-    WHERE expires_at IS NOT NULL AND state IN ('queued', 'waiting');
+    WHERE expires_at IS NOT NULL AND call_end IS NULL;
 
 CREATE TABLE attempts (
     account_id bigint NOT NULL,
@@ -245,10 +246,12 @@ CREATE TABLE legs (
     hangup_cause integer,
     sip_code integer,
     cost numeric(16,4) NOT NULL DEFAULT 0,
-    PRIMARY KEY (account_id, leg_id)
+    PRIMARY KEY (account_id, leg_id),
+    CHECK ((ended_at IS NULL) = (phase <> 'ended'))
 ) WITH (fillfactor = 70);
-CREATE INDEX legs_live ON legs (gateway, leg_id) WHERE phase <> 'ended';
-CREATE INDEX legs_by_call ON legs (account_id, call_id, attempt, leg);
+CREATE INDEX legs_live ON legs (gateway, leg_id) WHERE ended_at IS NULL;  -- not by phase: see calls_due
+-- The dialer's own. By account_id it would tempt whoever looks for one leg while the table has no statistics yet.
+CREATE INDEX legs_by_call ON legs (call_id, attempt, leg);
 
 -- Append-only: money is corrected by another entry.
 CREATE TABLE ledger (

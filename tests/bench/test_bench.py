@@ -1,0 +1,45 @@
+"""Does `python -m bench` leave rows that a machine can read? How fast it is, is not asked here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+KEYS = ["bench", "case", "value", "unit", "baseline", "ratio"]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *words],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_each_row_has_the_documented_shape_and_its_baseline(tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    done = run("lease", "--tiny", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["bench"] for row in rows} == {"lease", "dispatch"}
+    for row in rows:
+        assert list(row) == KEYS
+        assert row["value"] > 0
+        assert row["baseline"] > 0
+        assert abs(row["ratio"] - row["value"] / row["baseline"]) <= 0.01 * row["ratio"] + 0.01
+        assert row["case"] in done.stdout
+    assert {row["unit"] for row in rows} == {"ms", "1/s"}
+
+
+def test_an_unknown_benchmark_is_an_error_and_leaves_no_rows(tmp_path: Path) -> None:
+    out = tmp_path / "results.jsonl"
+    done = run("speed", "--out", str(out))
+    assert done.returncode != 0
+    assert "lease, memory, dial" in done.stderr
+    assert not out.exists()
