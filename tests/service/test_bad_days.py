@@ -1,7 +1,9 @@
 """What is lost when a part of a running service is killed? Nothing that was accepted; see Dialling.check."""
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +13,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from .house import PREDICTED, ROLES, House, kill, until
+from .dialling import PREDICTED
+from .house import ROLES, House
+from .processes import kill, until
 from .test_serve import sentence
 
 MIX = "0123456789" + "1570" * 3  # every digit, then those that stay on the line
@@ -93,7 +97,7 @@ def test_a_receiver_that_is_down_for_a_while_misses_nothing(service: House) -> N
     service.receiver.open()
     dialling.over()
     first = {posts[0].attempt for posts in service.receiver.calls(dialling.name).values()}
-    assert min(first) > 1, "nothing had failed before"
+    assert max(first) > 1, "nothing had failed before"
 
 
 def test_a_killed_supervisor_takes_its_roles_along_and_the_next_adopts_the_rest(service: House) -> None:
@@ -130,7 +134,7 @@ def test_everything_killed_while_it_starts(at_rest: House) -> None:
     assert at_rest.command("stop").returncode == 0
     for sign in ("database", "gateway", "roles"):
         serving = at_rest.serve("--town", wait=False)
-        until(lambda serving=serving, sign=sign: f"zvonar: {sign}" in serving.said, 30)
+        serving.until_said(f"zvonar: {sign}")
         kill(at_rest.processes())
         serving.was_killed()
     at_rest.serve()
@@ -139,9 +143,7 @@ def test_everything_killed_while_it_starts(at_rest: House) -> None:
 
 
 def test_a_role_that_cannot_start_is_given_up_with_a_sentence(at_rest: House) -> None:
-    at_rest.serve()
-    assert at_rest.serving is not None
-    at_rest.serving.end()
+    assert at_rest.account
     with at_rest.store() as connection:
         connection.execute("ALTER TABLE dialer_epochs RENAME TO mislaid")
         try:
@@ -176,6 +178,7 @@ def small_disk(path: Path, megabytes: int) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "--lazy", path], check=True)
+        shutil.rmtree(path.parent)  # its room, which nobody could leave before
 
 
 @pytest.mark.parametrize(("megabytes", "installs"), [(20, False), (30, True)], ids=["asterisk", "database"])
@@ -186,9 +189,14 @@ def test_a_full_disk_is_a_sentence(at_rest: House, megabytes: int, installs: boo
     before = f"mount -t tmpfs -o size={megabytes}m,mode=711 tmpfs {disk} && mkdir -m 711 {disk}/h"
     if installs:
         before += f" && ln -s {at_rest.home}/asterisk {disk}/h/asterisk"
-    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    user: tuple[str, ...] = ()
+    again = ""
+    if os.geteuid() != 0:
+        # Whoever mounts has to be root of a namespace; the command is then nobody special again.
+        user = ("--user", "--map-root-user")
+        again = f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()}"
     done = subprocess.run(
-        ["unshare", *user, "--mount", "sh", "-c", f'{before} && exec "$0" setup', at_rest.zvonar],
+        ["unshare", *user, "--mount", "sh", "-c", f'{before} && exec {again} "$0" setup', at_rest.zvonar],
         check=False,
         env={**at_rest.env, "ZVONAR_HOME": f"{disk}/h"},
         capture_output=True,
@@ -210,17 +218,23 @@ def test_a_disk_that_fills_up_in_mid_campaign(installed: Path) -> None:
             house.serve()
             dialling = house.campaign(MIX)
             dialling.until_ended(4)
-            filler = house.home / "filler"
-            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(bytes(1 << 20))
-            # The write-ahead log is made ahead of its use: use it up.
-            with pytest.raises(psycopg.OperationalError), house.store() as connection:
-                while True:
-                    connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))")
-            until(lambda: house.health()[0] == 503, 60, about=house.health)
-            assert house.serving is not None
-            until(lambda: "is full: free some space" in house.serving.said, 60, about=dialling.standing)
+            serving, filler = house.serving, house.home / "filler"
+            assert serving is not None
+
+            def is_refused() -> bool:
+                """Take what room is left, and what PostgreSQL keeps for its log; it frees some as it recovers."""
+                with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                    while file.write(bytes(1 << 16)):
+                        pass
+                with contextlib.suppress(psycopg.OperationalError), house.store() as connection:
+                    while True:
+                        connection.execute(
+                            "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))"
+                        )
+                return "is full: free some space" in serving.said
+
+            until(is_refused, 60, about=dialling.standing)
+            assert house.health()[0] == 503
             filler.unlink()
             until(lambda: house.health()[0] == 200, 60, about=house.health)
             dialling.over()

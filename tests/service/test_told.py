@@ -12,7 +12,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .house import PREDICTED, PROMPT, THANKS, House, kill, until
+from .dialling import PREDICTED
+from .house import PROMPT, THANKS, House
+from .processes import kill, until
 
 CALLO = "/manager/cabapi_external/api/v1/phones"
 # What each last digit is called: Callo's status and dial status, UIS's finish_reason, autocall's status.
@@ -74,6 +76,7 @@ def test_the_dialects_agree_about_every_call(service: House) -> None:
     )
     dialling.numbers.append(late)
     dialling.over()
+    assert dialling.results() == {number: PREDICTED[number[-1]] for number in dialling.numbers}
 
     heard = service.receiver.calls(dialling.name)
     assert added["call_id"] in heard
@@ -132,7 +135,8 @@ def test_metrics_agree_with_the_campaign(service: House) -> None:
     before = scraped(service)
     dialling = service.campaign("0123456712")
     dialling.over()
-    after = until(lambda: found if (found := scraped(service))["zvonar_lines"] == 0 else None, 5)
+    until(lambda: scraped(service)["zvonar_lines"] == 0, 5)
+    after = scraped(service)
     more = {name: value - before[name] for name, value in after.items() if value != before[name]}
     calls = len(dialling.numbers)
     assert more["zvonar_calls_by_state{state=finished}"] == calls

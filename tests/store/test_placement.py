@@ -148,13 +148,17 @@ async def test_full_trunk_refuses_until_a_leg_ends(world: World) -> None:
 
 
 async def test_trunk_takes_a_placement_when_its_slot_is_due(world: World) -> None:
-    world.trunk = await world.new_trunk(calls_per_second=Decimal(4))
-    first, second = await world.leased(), await world.leased()
+    world.trunk = await world.new_trunk(calls_per_second=Decimal(1))
+    first, second, third = await world.leased(), await world.leased(), await world.leased()
     await world.placed(first)
-    world.tick(0.2)
+    world.tick(0.7)
     await refused(world, second, Refusal.trunk_busy)
-    world.tick(0.05)
+    world.tick(0.05)  # a quarter of a second early is not refused
     await world.placed(second)
+    world.tick(0.95)  # but what came early is paid back: the third is due two seconds after the first
+    await refused(world, third, Refusal.trunk_busy)
+    world.tick(0.05)
+    await world.placed(third)
 
 
 @pytest.mark.parametrize("trial", [True, False])
@@ -189,12 +193,12 @@ async def test_campaign_keeps_to_its_channels(world: World) -> None:
 
 
 async def test_campaign_keeps_to_its_calls_a_second(world: World) -> None:
-    limits = {"guarded": True, "calls_per_second": Decimal(2)}
+    limits = {"guarded": True, "calls_per_second": Decimal(1)}
     first, second = await world.leased(), await world.leased()
     await world.placed(first, **limits)
-    world.tick(0.4)
+    world.tick(0.7)
     await refused(world, second, Refusal.campaign_busy, **limits)
-    world.tick(0.1)
+    world.tick(0.05)
     await world.placed(second, **limits)
 
 

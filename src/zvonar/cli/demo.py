@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import psutil
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -40,6 +41,7 @@ from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
 
 START = 300.0  # seconds for setup and start, downloads included
+_GIVE_UP = 5.0  # seconds that a start which is not wanted any more is waited for
 BALANCE = Decimal(1000)
 OPEN_STATES = ("queued", "waiting", "dialing", "talking")
 
@@ -135,10 +137,13 @@ class _Service:
     def stop(self) -> None:
         """Drain and wait for the end. Raises what ended the service before its time."""
         self._supervisor.stop()
-        if self._supervisor.started:
-            self._thread.join()
-            if self._error is not None:
-                raise self._error
+        if not self._supervisor.started:
+            _end_downloads()
+            self._thread.join(_GIVE_UP)
+            return
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
         def ready(address: str) -> None:
@@ -153,6 +158,14 @@ class _Service:
             self._error = exc
         finally:
             self._stopping.set()
+
+
+def _end_downloads() -> None:
+    """End what a start runs in a thread that cannot be interrupted. Database and Asterisks have own sessions."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(child.pid) == os.getsid(0):
+                child.terminate()
 
 
 Shown = Callable[[dict[str, Any], Campaign, dict[str, Any]], None]  # gets document, campaign and keys

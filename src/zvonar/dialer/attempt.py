@@ -326,7 +326,9 @@ class Attempts:
         report = ScriptReport(result=ScriptResult.none)
         try:
             if ring_timeout is not None:
+                begun = self._now()
                 await self._gateway.dial(line, ring_timeout=ring_timeout)
+                meters.answer.observe(max(0.0, (await line.answered() - begun).total_seconds()))
             report = await self._talk(plan, line)
         except HungUp:
             pass  # not answered; the end says why

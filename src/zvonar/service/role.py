@@ -145,7 +145,7 @@ async def _dialer(
     )
     cache = ClipCache(home.clips, engine)
     async with (
-        Database(config.dsn, size=12) as db,
+        Database(config.dsn, size=6) as db,
         AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
     ):
         gateway = AsteriskGateway(

@@ -107,6 +107,8 @@ class Supervisor:
                 stale.unlink(missing_ok=True)
             report("database")
             self.dsn = dsn = self._plant.database()
+            if self._stop.is_set():
+                return 0
             asterisk = self._plant.fetch(report)
             if "dialer" in self._serving.roles:
                 self._start_telephony(dsn, asterisk, report)
@@ -190,7 +192,8 @@ class Supervisor:
                 child.due = now + _PAUSES[min(child.deaths, len(_PAUSES)) - 1]
                 child.process = None
                 if child.deaths >= _HOPELESS and not self._was_ready.is_set():
-                    raise RoleDoesNotStart(f"The {child.role}, {child.deaths} times.")
+                    where = self._log / f"{child.role}.log" if self._log else "the lines above"
+                    raise RoleDoesNotStart(f"The {child.role}, {child.deaths} times: see {where}.")
             if child.process is None and now >= child.due:
                 child.started = now
                 child.process = self._spawn(child.role, config, fds)

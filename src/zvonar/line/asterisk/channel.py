@@ -19,6 +19,7 @@ from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp
 log = structlog.get_logger(__name__)
 
 APP = "zvonar"
+EXIT_BRIDGE = "zvonar-exit"  # through which answered channels leave Asterisk's dial bridge
 _ENTER = 3.0  # seconds from a snoop's creation to its StasisStart
 _END_FOLLOWS = 1.0  # seconds from a refusal to the end that explains it
 _HANG_UP = 10.0  # seconds for Asterisk to report the end of a channel that we hung up
@@ -77,6 +78,7 @@ class AsteriskLine:
         self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
         self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._playbacks: dict[str, asyncio.Future[str]] = {}
+        self._left_dial_bridge = False
         self._started: set[str] = set()  # playbacks that Asterisk has confirmed
         self._played = 0
         self._timed_out = False  # Asterisk ended it for the time that it took
@@ -92,9 +94,24 @@ class AsteriskLine:
     async def answered(self) -> datetime:
         either: set[asyncio.Future[Any]] = {self._answer, self._end}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if self._answer.done():
-            return self._answer.result()
-        raise HungUp(self._end.result())
+        if not self._answer.done():
+            raise HungUp(self._end.result())
+        if not self._left_dial_bridge:
+            self._left_dial_bridge = True
+            await self._leave_dial_bridge()
+        return self._answer.result()
+
+    async def _leave_dial_bridge(self) -> None:
+        """Get out of the one bridge in which Asterisk keeps every channel that was created and dialled.
+
+        With hundreds of channels in it, each of its operations waits for all of them. Going through a bridge of
+        ours is the way out; where that fails the call goes on inside.
+        """
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):
+            query = {"channel": str(self.leg)}
+            entered = await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/addChannel", query=query)
+            if entered.ok:
+                await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/removeChannel", query=query)
 
     async def end(self) -> LineEnd:
         return await asyncio.shield(self._end)

@@ -1,18 +1,20 @@
 """How does a leg become a line on Asterisk? Channels by ARI, facts about past ones from its CEL file."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from zvonar.core.errors import Invalid
 from zvonar.core.leg import LegId
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient
-from zvonar.line.asterisk.channel import APP, AsteriskLine, Channel, decode_channel, end_of
+from zvonar.line.asterisk.channel import APP, EXIT_BRIDGE, AsteriskLine, Channel, decode_channel, end_of
 from zvonar.line.asterisk.config import endpoint
 from zvonar.line.line import (
     AlreadyExists,
@@ -23,6 +25,8 @@ from zvonar.line.line import (
     Line,
     LineEnd,
 )
+
+log = structlog.get_logger(__name__)
 
 __all__ = ["APP", "AsteriskGateway"]
 
@@ -204,8 +208,15 @@ class AsteriskGateway:
         return line
 
     def _on_connect(self) -> None:
+        self.begin(self._make_exit_bridge())
         if self._lines or self._unwanted:
             self.begin(self._resync())
+
+    async def _make_exit_bridge(self) -> None:
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # the next connection makes it
+            made = await self.ari.request("POST", f"bridges/{EXIT_BRIDGE}", query={"type": "holding"})
+            if not made.ok:
+                log.warning("gateway.no_exit_bridge", status=made.status)
 
     async def _resync(self) -> None:
         unwanted, self._unwanted = self._unwanted, set()
