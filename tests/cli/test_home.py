@@ -1,6 +1,5 @@
 """Does the home's machinery come up, say how it is, and go away?"""
 
-import time
 from pathlib import Path
 
 from .commands import Run, run_in
@@ -11,12 +10,10 @@ def states(document: dict[str, list[dict[str, str]]]) -> dict[str, str]:
 
 
 def test_a_second_setup_finds_nothing_missing(zvonar: Run) -> None:
-    began = time.monotonic()
     said = zvonar("setup")
     assert said.code == 0, said.err
     assert said.out.startswith("Ready in ")
     assert "Unpacking" not in said.err
-    assert time.monotonic() - began < 20
 
 
 def test_doctor_finds_a_home_that_is_set_up_fit(zvonar: Run) -> None:

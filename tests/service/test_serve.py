@@ -62,11 +62,9 @@ def test_a_taken_port_is_a_sentence(at_rest: House) -> None:
 
 
 def test_a_second_service_of_one_home_is_refused(service: House) -> None:
-    begun = time.monotonic()
     done = service.command("serve", "--port", service.port, "--town")
     assert done.returncode == 1
     assert f"Its pid is {service.serving and service.serving.pid}" in sentence(done.stderr)
-    assert time.monotonic() - begun < 8, "it waited for a service that lives"
     demo = service.command("demo", "--calls", "1", "--exit", "--json")
     assert demo.returncode == 1
     assert "Another zvonar serves this home" in sentence(demo.stderr)

@@ -104,6 +104,8 @@ def test_a_taken_port_is_named(
 ) -> None:
     port = settings.ari_port if kind == socket.SOCK_STREAM else settings.sip_port
     with socket.socket(socket.AF_INET, kind) as squatter:
+        if kind == socket.SOCK_STREAM:  # closed connections of an earlier test may linger on the port
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", port))
         if kind == socket.SOCK_STREAM:
             squatter.listen()
