@@ -220,6 +220,11 @@ async def test_a_clip_plays_to_its_end_and_then_a_key_is_heard(exchange: Exchang
     assert await line.play(exchange.clip(1), interruptible=False) is None
     assert time.monotonic() - began > 0.9
     assert await line.key(5) == "1"
+    await line.hang_up()
+
+
+async def test_a_callee_who_presses_nothing_is_silence(exchange: Exchange) -> None:
+    line = await answered(exchange, 0)
     assert await line.key(0.3) is None
     await line.hang_up()
 
