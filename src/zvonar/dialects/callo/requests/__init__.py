@@ -1,0 +1,1 @@
+"""What did a Callo client send? Fields from wherever they stand, cleaned by forms as Django would."""

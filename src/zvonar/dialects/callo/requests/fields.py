@@ -1,0 +1,67 @@
+"""Where do a request's fields stand? In the query, a urlencoded or a multipart body; any of them may have any."""
+
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+from litestar import Request
+from multipart import (  # type: ignore[import-untyped]
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
+
+from zvonar.dialects.callo.errors import FORM, TOO_LARGE, UNREADABLE, FormInvalid
+from zvonar.dialects.callo.limits import MAX_FIELDS
+
+# Field → its text; None where its bytes are not UTF-8.
+Fields = dict[str, str | None]
+
+
+async def fields_of(request: Request) -> Fields:  # type: ignore[type-arg]
+    """Every field of a request, the body's before the query's, the last of several; FormInvalid if unreadable."""
+    fields: Fields = dict(_urlencoded(request.scope["query_string"]))
+    if request.method == "POST":
+        body = await request.body()
+        kind, options = parse_options_header(request.headers.get("content-type", ""))
+        if kind == "multipart/form-data":
+            fields |= dict(_multipart(body, options.get("boundary", "")))
+        elif kind in ("application/x-www-form-urlencoded", ""):
+            fields |= dict(_urlencoded(body))
+    return fields
+
+
+def _urlencoded(raw: bytes) -> Iterator[tuple[str, str | None]]:
+    if raw.count(b"&") >= MAX_FIELDS:
+        raise FormInvalid({FORM: TOO_LARGE})
+    for pair in raw.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        key = _decoded(unquote_to_bytes(name.replace(b"+", b" ")))
+        if key == "phone":
+            # A plus that was not encoded would be a blank; in a number it is meant as a plus.
+            yield key, _decoded(unquote_to_bytes(value))
+        elif key:
+            yield key, _decoded(unquote_to_bytes(value.replace(b"+", b" ")))
+
+
+def _multipart(body: bytes, boundary: str) -> Iterator[tuple[str, str | None]]:
+    segment: MultipartSegment | None = None
+    data = bytearray()
+    try:
+        with PushMultipartParser(boundary, max_segment_count=MAX_FIELDS) as parser:
+            for part in parser.parse(body):
+                if isinstance(part, MultipartSegment):
+                    segment, data = part, bytearray()
+                elif part:
+                    data += part
+                elif segment is not None:
+                    yield segment.name, _decoded(bytes(data))
+    except (MultipartError, UnicodeError) as exc:
+        raise FormInvalid({FORM: UNREADABLE}) from exc
+
+
+def _decoded(raw: bytes) -> str | None:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return None
