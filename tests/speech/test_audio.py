@@ -10,7 +10,7 @@ import soundfile  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zvonar.speech import audio
+from zvonar.speech import audio, formats
 from zvonar.speech.audio import Sound
 
 
@@ -31,6 +31,13 @@ def upload(sound: Sound, *, channels: int = 1, container: str = "WAV", subtype: 
 
 
 GOOD = upload(tone())
+FULL = upload(tone(2.0), container="MP3")
+
+
+def streamed(data: bytes, said: int) -> bytes:
+    """A WAV as a program writes it into a pipe, not knowing its length."""
+    size = said.to_bytes(4, "little")
+    return data[:4] + size + data[8:40] + size + data[44:]
 
 
 def test_a_wav_has_the_header_that_asterisk_expects() -> None:
@@ -48,8 +55,8 @@ def test_a_wav_has_the_header_that_asterisk_expects() -> None:
         2,
         16,
     )
-    assert (size, count) == (len(data) - 8, len(data) - audio.WAV_HEADER)
-    assert audio.wav_duration_ms(len(data)) == 1000
+    assert (size, count) == (len(data) - 8, len(data) - formats.WAV_HEADER)
+    assert formats.wav_duration_ms(len(data)) == 1000
 
 
 def test_a_tone_survives_resampling_and_a_shrill_one_is_not_folded_into_the_band() -> None:
@@ -96,6 +103,11 @@ def test_each_promised_format_becomes_telephone_audio(container: str, rate: int,
     assert abs(int(np.abs(np.fft.rfft(sound.samples[:8000])).argmax()) - 440) <= 1
 
 
+@pytest.mark.parametrize("said", [0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_that_was_written_into_a_pipe_is_taken(said: int) -> None:
+    assert audio.read_upload(io.BytesIO(streamed(GOOD, said))).duration_ms == 1000
+
+
 def test_silence_that_was_uploaded_stays() -> None:
     samples = np.concatenate([silence(1), tone(1).samples])
     data = upload(Sound(samples=samples, rate=8000))
@@ -112,26 +124,29 @@ def not_numbers() -> bytes:
 @pytest.mark.parametrize(
     ("data", "error", "reason"),
     [
-        (b"", audio.AudioEmpty, "empty"),
-        (upload(Sound(samples=silence(0), rate=8000)), audio.AudioEmpty, "empty"),
-        (b"hello, I am a text file", audio.AudioFormatUnknown, "format"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(64), audio.AudioFormatUnknown, "format"),
-        (upload(tone(), container="AIFF"), audio.AudioFormatUnknown, "format"),
-        (upload(tone(), channels=16), audio.AudioFormatUnknown, "format"),
-        (upload(tone(rate=2000)), audio.AudioFormatUnknown, "format"),
-        (GOOD[:20], audio.AudioBroken, "broken"),
-        (b"RIFF\x10\x00\x00\x00WAVE" + bytes(40), audio.AudioBroken, "broken"),
-        (b"OggS" + bytes(200), audio.AudioBroken, "broken"),
-        (b"fLaC" + bytes(200), audio.AudioBroken, "broken"),
-        (b"ID3\x04" + bytes(200), audio.AudioBroken, "broken"),
-        (b"\xff\xfb" + bytes(200), audio.AudioBroken, "broken"),
-        (not_numbers(), audio.AudioBroken, "broken"),
-        (upload(tone(0.05)), audio.AudioTooShort, "too_short"),
-        (upload(tone(2.5, rate=16_000)), audio.AudioTooLong, "too_long"),
+        (b"", formats.AudioEmpty, "empty"),
+        (upload(Sound(samples=silence(0), rate=8000)), formats.AudioEmpty, "empty"),
+        (b"hello, I am a text file", formats.AudioFormatUnknown, "format"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), formats.AudioFormatUnknown, "format"),
+        (upload(tone(), container="AIFF"), formats.AudioFormatUnknown, "format"),
+        (upload(tone(), channels=16), formats.AudioFormatUnknown, "format"),
+        (upload(tone(rate=2000)), formats.AudioFormatUnknown, "format"),
+        (GOOD[: len(GOOD) // 2], formats.AudioBroken, "broken"),
+        (FULL[: len(FULL) // 2], formats.AudioBroken, "broken"),
+        (upload(tone(level=3.3e38), channels=2, subtype="FLOAT"), formats.AudioBroken, "broken"),
+        (GOOD[:20], formats.AudioBroken, "broken"),
+        (b"RIFF\x10\x00\x00\x00WAVE" + bytes(40), formats.AudioBroken, "broken"),
+        (b"OggS" + bytes(200), formats.AudioBroken, "broken"),
+        (b"fLaC" + bytes(200), formats.AudioBroken, "broken"),
+        (b"ID3\x04" + bytes(200), formats.AudioBroken, "broken"),
+        (b"\xff\xfb" + bytes(200), formats.AudioBroken, "broken"),
+        (not_numbers(), formats.AudioBroken, "broken"),
+        (upload(tone(0.05)), formats.AudioTooShort, "too_short"),
+        (upload(tone(2.5, rate=16_000)), formats.AudioTooLong, "too_long"),
     ],
 )
 def test_a_bad_upload_is_rejected_with_its_reason(
-    data: bytes, error: type[audio.AudioRejected], reason: str
+    data: bytes, error: type[formats.AudioRejected], reason: str
 ) -> None:
     with pytest.raises(error) as caught:
         audio.read_upload(io.BytesIO(data), longest_ms=2000)
@@ -140,7 +155,7 @@ def test_a_bad_upload_is_rejected_with_its_reason(
 
 def test_no_more_of_a_long_upload_is_decoded_than_it_takes_to_refuse_it() -> None:
     file = io.BytesIO(upload(tone(120)))
-    with pytest.raises(audio.AudioTooLong):
+    with pytest.raises(formats.AudioTooLong):
         audio.read_upload(file, longest_ms=2000)
     assert file.tell() < len(file.getvalue()) / 10
 
@@ -159,7 +174,7 @@ def test_a_damaged_file_is_audio_or_a_rejection_and_nothing_else(
         damaged[position % len(damaged)] = value
     try:
         sound = audio.read_upload(io.BytesIO(bytes(damaged)), longest_ms=2000)
-    except audio.AudioRejected as error:
+    except formats.AudioRejected as error:
         assert error.reason in {"empty", "format", "broken", "too_short", "too_long"}
     else:
         assert 100 <= sound.duration_ms <= 2000

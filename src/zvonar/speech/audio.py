@@ -7,7 +7,7 @@ Everything that the platform plays, spoken or uploaded, leaves here in that shap
 import io
 import wave
 from collections.abc import Iterator
-from typing import BinaryIO, ClassVar, Final
+from typing import BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -15,56 +15,34 @@ import soundfile  # type: ignore[import-untyped]
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from zvonar.speech import SpeechFailed
+from zvonar.speech.formats import (
+    LONGEST_MS,
+    TELEPHONE_RATE,
+    AudioBroken,
+    AudioEmpty,
+    AudioFormatUnknown,
+    AudioTooCostly,
+    AudioTooLong,
+    AudioTooShort,
+    suffix_of,
+)
 
-TELEPHONE_RATE: Final = 8000  # Hz
-WAV_HEADER: Final = 44  # bytes before the samples in what `to_wav` writes
 PEAK: Final = 10 ** (-3 / 20)  # full scale is 1.0; 3 dB are left for the codec's and the filter's overshoot
 MOST_GAIN: Final = 10 ** (30 / 20)  # beyond it a quiet recording's noise would become its loudest part
 SILENCE: Final = 10 ** (-60 / 20)  # a peak below it is silence
 EDGE: Final = 10 ** (-46 / 20)  # of the peak: where speech is taken to begin and end
 EDGE_MS: Final = 100  # silence kept at either end, so that no soft consonant is cut
 BLOCK: Final = 16_384  # frames decoded at once: an hour in 8 channels need not fit in memory to be refused
+LOUDEST: Final = 1e10  # full scale is 1.0, but some programs write 32-bit integers as floating-point numbers
 MOST_CHANNELS: Final = 8
 SOURCE_RATES: Final = range(4_000, 192_001)  # Hz
+MOST_SAMPLES: Final = 2 * 48_000 * LONGEST_MS // 1000  # of all channels: the longest upload in 48 kHz stereo
+TAGGED: Final = 1 << 18  # bytes within which an MP3 has its encoder's count, behind any picture of its tags
+COUNTED_LEAST: Final = 0.98  # of the counted samples must be there
+WAV_SLACK: Final = 64  # bytes by which writers miscount
+SLACK_MS: Final = 100  # MP3 and OGG pad to whole frames
 
 Samples = NDArray[np.float32]
-
-
-class AudioRejected(SpeechFailed):
-    """The audio file cannot be used."""
-
-    reason: ClassVar[str] = "rejected"  # for a dialect's error table and for metric labels
-
-
-class AudioEmpty(AudioRejected):
-    """The audio file holds no sound: upload a recording."""
-
-    reason = "empty"
-
-
-class AudioFormatUnknown(AudioRejected):
-    """The file is not audio that the platform reads: save it as WAV, MP3, OGG or FLAC, mono or stereo."""
-
-    reason = "format"
-
-
-class AudioBroken(AudioRejected):
-    """The audio file is damaged: export it again from the original recording."""
-
-    reason = "broken"
-
-
-class AudioTooShort(AudioRejected):
-    """The recording is too short to be heard: record a longer one."""
-
-    reason = "too_short"
-
-
-class AudioTooLong(AudioRejected):
-    """The recording is longer than a call may play: cut it."""
-
-    reason = "too_long"
 
 
 class Sound(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -117,41 +95,55 @@ def levelled(sound: Sound) -> Sound:
 
 def to_wav(sound: Sound) -> bytes:
     """A whole WAV file: 44 bytes of header and 16-bit PCM at the telephone's rate."""
-    sound = resampled(sound)
-    # Resampling overshoots a loud upload by a little: clip instead of wrapping around.
-    pcm = np.clip(np.rint(sound.samples * 32768), -32768, 32767).astype("<i2")
     file = io.BytesIO()
+    write_wav(sound, file)
+    return file.getvalue()
+
+
+def write_wav(sound: Sound, file: BinaryIO) -> None:
+    """That WAV into a file, block by block: half an hour need not be in memory three times."""
+    sound = resampled(sound)
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
         writer.setsampwidth(2)
         writer.setframerate(TELEPHONE_RATE)
-        writer.writeframes(pcm.tobytes())
-    return file.getvalue()
+        writer.setnframes(len(sound.samples))
+        for start in range(0, len(sound.samples), BLOCK):
+            block = sound.samples[start : start + BLOCK]
+            # Resampling overshoots a loud upload by a little: clip instead of wrapping around.
+            pcm = np.clip(np.rint(block * 32768), -32768, 32767).astype("<i2")
+            writer.writeframesraw(pcm.tobytes())
 
 
-def wav_duration_ms(size: int) -> int:
-    """How long a file of `to_wav` lasts, from its size in bytes alone."""
-    return round((size - WAV_HEADER) / 2 * 1000 / TELEPHONE_RATE)
-
-
-def read_upload(file: BinaryIO, *, shortest_ms: int = 100, longest_ms: int = 600_000) -> Sound:
+def read_upload(file: BinaryIO, *, shortest_ms: int = 100, longest_ms: int = LONGEST_MS) -> Sound:
     """A recording (WAV, MP3, OGG or FLAC; any rate; channels are mixed) as the telephone plays it.
 
-    Its silences stay, for they may be meant. Blocking and up to a second of work: call it in a thread.
-    Raises a subclass of AudioRejected.
+    Its silences stay, for they may be meant. Blocking, and seconds of work for a long one: `converter` has a process
+    for it. Raises a subclass of AudioRejected.
     """
-    head = file.read(12)
+    head = file.read(TAGGED)
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if not head:
         raise AudioEmpty
     # libsndfile opens some 25 formats; what an outsider sends meets only the decoders of the four we promise.
-    if not _promised(head):
+    suffix = suffix_of(head)
+    if suffix is None:
         raise AudioFormatUnknown
+    # What is cut off plays all the same, up to the middle of a sentence. OGG has no length to check.
+    if suffix == "wav" and _cut_off(head, size):
+        raise AudioBroken("It is cut off.")
+    counted = suffix == "mp3" and (b"Xing" in head or b"Info" in head)
     try:
         with soundfile.SoundFile(file) as source:
             if source.channels > MOST_CHANNELS or source.samplerate not in SOURCE_RATES:
                 raise AudioFormatUnknown(f"It has {source.channels} channels at {source.samplerate} Hz.")
-            samples = _telephone_samples(source, longest_ms * TELEPHONE_RATE // 1000)
+            # By what the header says, before anything is decoded: hours of silence fit into a small file.
+            if source.frames * 1000 > (longest_ms + SLACK_MS) * source.samplerate:
+                raise AudioTooLong(f"The most is {longest_ms} ms.")
+            if source.frames * source.channels > MOST_SAMPLES:
+                raise AudioTooCostly
+            samples = _telephone_samples(source, longest_ms * TELEPHONE_RATE // 1000, counted=counted)
     except soundfile.LibsndfileError as error:
         raise AudioBroken(error.error_string) from error
     sound = Sound(samples=samples, rate=TELEPHONE_RATE)
@@ -164,26 +156,33 @@ def read_upload(file: BinaryIO, *, shortest_ms: int = 100, longest_ms: int = 600
     return levelled(sound)
 
 
-def _promised(head: bytes) -> bool:
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        return True
-    mpeg_frame = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
-    return head[:4] in (b"OggS", b"fLaC") or head[:3] == b"ID3" or mpeg_frame
+def _cut_off(head: bytes, size: int) -> bool:
+    """Whether a WAV says that it is longer than it is; who wrote it into a pipe could not know, and says 0 or most."""
+    said = int.from_bytes(head[4:8], "little")
+    return 0 < said < 0x7FFFFFF0 and said + 8 > size + WAV_SLACK
 
 
-def _telephone_samples(source: soundfile.SoundFile, most: int) -> Samples:
-    """The source's samples, mixed and resampled block by block, and no further than just past `most`."""
+def _telephone_samples(source: soundfile.SoundFile, most: int, *, counted: bool) -> Samples:
+    """The source's samples, mixed and resampled block by block, and no further than just past `most`.
+
+    `counted`: whether the source's own number of frames was counted by its encoder, rather than estimated.
+    """
     stream = soxr.ResampleStream(source.samplerate, TELEPHONE_RATE, 1, dtype="float32")
     parts: list[Samples] = []
-    count = 0
+    count = decoded = 0
     for block in _blocks(source):
-        if not np.isfinite(block).all():
-            raise AudioBroken("It has samples that are not numbers.")
+        if not np.abs(block).max() < LOUDEST:  # not a number is not below it, either
+            raise AudioBroken("It has samples that are no sound.")
+        decoded += block.size
+        if decoded > MOST_SAMPLES:
+            raise AudioTooCostly
         parts.append(stream.resample_chunk(block.mean(axis=1, dtype=np.float32)))
         count += len(parts[-1])
         if count > most:
-            break
+            raise AudioTooLong(f"The most is {most * 1000 // TELEPHONE_RATE} ms.")
     parts.append(stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
+    if counted and decoded < source.frames * source.channels * COUNTED_LEAST:
+        raise AudioBroken("It is cut off.")
     return np.concatenate(parts)
 
 
