@@ -6,8 +6,7 @@ from pathlib import Path
 from zvonar.core.campaign import Voice
 from zvonar.core.script import Prompt
 from zvonar.speech import SpeechFailed
-from zvonar.speech.clips import ClipCache
-from zvonar.speech.synthesis import Voice as SpokenVoice
+from zvonar.speech.library import Library
 from zvonar.store import clips
 from zvonar.store.clips import ClipNotFound
 from zvonar.store.db import Database
@@ -18,12 +17,11 @@ class PromptMissing(SpeechFailed):
 
 
 class Prompts:
-    """Finds uploaded clips and has texts spoken."""
+    """Finds clips and has texts spoken."""
 
-    def __init__(self, db: Database, cache: ClipCache, *, uploads: Path) -> None:
+    def __init__(self, db: Database, library: Library) -> None:
         self._db = db
-        self._cache = cache
-        self._uploads = uploads
+        self._library = library
 
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         """A playable file for each prompt. Raises SpeechFailed where one cannot be had."""
@@ -31,18 +29,10 @@ class Prompts:
 
     async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
         if prompt.text is not None:
-            return await self._spoken(prompt.text, voice)
+            return (await self._library.spoken(prompt.text, voice)).path
         assert prompt.clip_id is not None
         try:
             clip = await clips.get(self._db, account_id, prompt.clip_id)
         except ClipNotFound:
             raise PromptMissing() from None
-        if clip.text is not None:
-            stored = Voice(**clip.voice) if clip.voice else voice
-            return await self._spoken(clip.text, stored)
-        if clip.path is None:
-            raise PromptMissing()
-        return self._uploads / clip.path
-
-    async def _spoken(self, text: str, voice: Voice) -> Path:
-        return (await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))).path
+        return (await self._library.converted(clip, voice=voice)).path
