@@ -27,7 +27,8 @@ def main() -> int:
     os.nice(10)  # calls in progress come first
     try:
         # Imported within the limits: they are the decoders.
-        from zvonar.speech.audio import read_upload, write_wav
+        from zvonar.speech.audio import write_wav
+        from zvonar.speech.uploads import read_upload
 
         with os.fdopen(0, "rb") as source:
             sound = read_upload(source, longest_ms=int(sys.argv[1]))
