@@ -5,6 +5,7 @@ nobody can guess it, and it opens this one file.
 """
 
 import hmac
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,9 @@ SYNTHESISED: Final = "synth"
 UPLOADED: Final = "upload"
 
 
+_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
+
+
 class Media(Struct, frozen=True, kw_only=True):
     """What this dialect needs for sound."""
 
@@ -40,7 +44,14 @@ class Media(Struct, frozen=True, kw_only=True):
 
 def base_url(media: Media, request: Request[Any, Any, Any]) -> str:
     """What every link begins with, without a slash at its end."""
-    return (media.public_url or str(request.base_url)).rstrip("/")
+    if media.public_url is not None:
+        return media.public_url.rstrip("/")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        # A client may write anything there; the address that it reached us at is one, too.
+        address, port = request.scope.get("server") or ("localhost", None)
+        host = address if port is None else f"{address}:{port}"
+    return f"{request.scope['scheme']}://{host}"
 
 
 def clip_key(secret: bytes, account_id: int, clip_id: int, form: Form) -> str:

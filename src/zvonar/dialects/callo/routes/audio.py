@@ -15,7 +15,7 @@ from zvonar.speech.formats import AudioRejected
 from zvonar.store import clips
 from zvonar.store.clips import ClipNotFound
 
-RECEIVING: Final = 8  # uploads at once: each may take `formats.LARGEST` of the disk
+RECEIVING: Final = 16  # uploads at once: each may take `formats.LARGEST` of the disk
 RECEIVED_WITHIN: Final = 300.0  # seconds, a turn among them included; 32 MB at 1 Mbit/s
 SPOKEN_WITHIN: Final = 20.0  # seconds for a text that nobody has heard yet
 
