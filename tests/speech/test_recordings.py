@@ -113,7 +113,8 @@ async def test_what_was_made_longest_ago_makes_room(
     other = NAME.replace("1.1.1", "2.1.1")
     tone(spool / other, 1.0)
     first = await served.mp3(NAME)
-    monkeypatch.setattr(recordings, "MOST_MP3", first.size + 1)
+    monkeypatch.setattr(recordings, "MOST_MADE", first.size + 1)
+    monkeypatch.setattr(recordings, "PRUNED_EVERY", 0.0)
     second = await served.mp3(other)
     assert (first.path.exists(), second.path.exists()) == (False, True)
     with wave.open(str(spool / NAME)) as file:

@@ -19,7 +19,8 @@ from zvonar.speech.library import Audio
 
 LOOKS: Final = 60  # at a file that Asterisk has yet to close; a moment after the hang-up it has
 LOOK: Final = 0.05  # seconds between them
-MOST_MP3: Final = 1 << 30  # bytes of MP3 that are kept; they can be made again
+MOST_MADE: Final = 1 << 30  # bytes of MP3 that are kept; they can be made again
+PRUNED_EVERY: Final = 60.0  # seconds at least between two looks at all of them
 BLOCK: Final = 1 << 16  # frames encoded at once
 
 _NAME: Final = re.compile(r"[0-9]{1,20}\.[0-9]{1,5}\.[0-9]{1,5}\.wav", re.ASCII)  # a leg id
@@ -37,6 +38,7 @@ class Recordings:
         self._directory = directory
         self._made = made
         self._slots = asyncio.Semaphore(parallel)
+        self._pruned = -PRUNED_EVERY  # at the first one, too
         self._flights: dict[str, asyncio.Task[None]] = {}
 
     async def wav(self, name: str) -> Audio:
@@ -76,7 +78,10 @@ class Recordings:
     async def _make(self, path: Path, make: "partial[None]") -> None:
         async with self._slots:
             await asyncio.to_thread(make, path, self._made)
-            await asyncio.to_thread(_prune, self._made, MOST_MP3, keep=path)
+            now = asyncio.get_running_loop().time()
+            if now - self._pruned >= PRUNED_EVERY:
+                self._pruned = now
+                await asyncio.to_thread(_prune, self._made, MOST_MADE, keep=path)
 
     def _landed(self, name: str, flight: "asyncio.Task[None]") -> None:
         del self._flights[name]
