@@ -23,7 +23,7 @@ from zvonar.core.money import Rate
 from zvonar.core.result import Disposition, Outcome
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import ALL_DAY
-from zvonar.core.script import Node, Prompt, Reaction, Script
+from zvonar.core.script import Node, Prompt, Reaction, Script, Step
 from zvonar.dialects.callo import routes as callo_routes
 from zvonar.dialects.uis import routes as uis_routes
 from zvonar.reports.postgres import PostgresReportStore
@@ -117,14 +117,14 @@ class House:
         script: Script | None = MENU,
         type: CampaignType = CampaignType.regular,
         attempts: int = 1,
-        caller_ids: tuple[str, ...] = (),
+        **others: Any,
     ) -> int:
         settings = CampaignSettings(
             script=script,
             window=ALL_DAY,
             retry=RetryPolicy(max_attempts=attempts, interval=0),
-            caller_ids=caller_ids,
             open_ended=True,
+            **others,
         )
         added = campaigns.add(
             self.db,
@@ -147,6 +147,7 @@ class House:
         history: tuple[Outcome, ...] = (),
         rings: int = 4,
         status_name: str | None = None,
+        steps: tuple[Step, ...] = (),
     ) -> int:
         """Lead the campaign's next call through one attempt that ends like this; the call's id."""
 
@@ -201,6 +202,7 @@ class House:
                 billed_seconds=RATE.billed_seconds(outcome.talk_seconds),
                 cost=RATE.charge(outcome.talk_seconds),
                 status_name=status_name,
+                steps=steps,
                 next=after,
             )
             assert await legs.end(self.db, ended, now=self.clock)
@@ -228,6 +230,14 @@ def house() -> Iterator[House]:
 @pytest.fixture
 def tenant(house: House) -> Tenant:
     return house.tenant()
+
+
+@pytest.fixture
+def travelling(house: House) -> Iterator[None]:
+    """Lets a test go days ahead; afterwards it is the same day again."""
+    before = house.clock
+    yield
+    house.clock = before + timedelta(hours=1)
 
 
 @pytest.fixture

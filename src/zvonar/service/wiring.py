@@ -26,6 +26,6 @@ def routes(
 ) -> list[ControllerRouterHandler]:
     """The routes of every dialect."""
     return [
-        *callo.routes(callo.Service(db=db, now=now)),
+        *callo.routes(callo.Service(db=db, now=now, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]
