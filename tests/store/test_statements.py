@@ -96,6 +96,7 @@ NULLABLE = {
         for name in ("BY_PHONES", "FILTERED_PAGE")
     ),
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
+    *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
     *("account_id@trunks.PUT", "status@outbox.FAILED", "state@legs.END", "started_at@campaigns.ADD"),
 }

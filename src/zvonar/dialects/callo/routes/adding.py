@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from zvonar.core import phone as phones
 from zvonar.core import pool as caller_ids
-from zvonar.core.campaign import CallOverrides, CampaignType
+from zvonar.core.campaign import CallOverrides, CampaignType, script_of
 from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
 from zvonar.core.phone import Phone
+from zvonar.core.script import Prompt
 from zvonar.dialects.callo import answers, errors, limits
 from zvonar.dialects.callo.errors import (
     CalledTooOften,
@@ -35,7 +36,7 @@ from zvonar.dialects.callo.routes.common import BIGINT, KEY_KIND, Req, Service, 
 from zvonar.dialects.callo.routes.known import Known
 from zvonar.dialects.callo.voices import voice_of
 from zvonar.store import accepting, accounts, trunks
-from zvonar.store.accepting import Accepted, Asking, Refusal
+from zvonar.store.accepting import Accepted, Asking, Refusal, Spoken
 from zvonar.store.accounts import Account
 from zvonar.store.calls import NewCall
 from zvonar.store.campaigns import Campaign
@@ -76,7 +77,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         answer = answers.added(
             added.call,
             phone=added.new.phone.e164,
-            clip_id=added.new.clip_id,
+            clip_id=added.call.clip_id,
             created=added.at,
             # Which of several it will be, nobody knows yet.
             caller_id=pool[0] if len(pool) == 1 and caller_ids.whole(pool) else None,
@@ -157,7 +158,7 @@ class Intake:
             except CampaignNotFound:
                 raise CampaignMissing(asked.campaign_id) from None
             try:
-                new, allowed = await self._new(account, campaign, asked, types, now=now)
+                new, says, allowed = await self._new(account, campaign, asked, types, now=now)
             except CalloError:
                 if fresh:
                     raise
@@ -169,8 +170,10 @@ class Intake:
                 number=limits.number_key(account.account_id, campaign.campaign_id, new.phone.e164),
                 per_number=limits.per_number(campaign.settings.call_limit),
             )
-            accepted = await accepting.accept(self._db, campaign, new, asking, now=now)
+            accepted = await accepting.accept(self._db, campaign, new, asking, says=says, now=now)
             if isinstance(accepted, Accepted):
+                if says is not None and accepted.clip_id is not None:
+                    self._known.met_clip(account.account_id, says.text, says.voice, accepted.clip_id)
                 return Added(call=accepted, campaign=campaign, new=new, at=now, allowed=allowed)
             if accepted is not Refusal.stale:
                 raise _refused(accepted, campaign, new.phone)
@@ -184,8 +187,8 @@ class Intake:
         types: Collection[CampaignType],
         *,
         now: datetime,
-    ) -> tuple[NewCall, list[str]]:
-        """The call as it will be stored, and what its subscriber may call."""
+    ) -> tuple[NewCall, Spoken | None, list[str]]:
+        """The call as it will be stored, what it says where no clip of that is known, what its subscriber may call."""
         if campaign.type not in types:
             raise FormInvalid({"campaign_id": errors.WRONG_TYPE})
         try:
@@ -207,31 +210,20 @@ class Intake:
             max_call_time=asked.max_call_time,
             code=_code(campaign, asked.code, pool),
         )
+        first = _first(campaign, overrides)
+        clip_id = None if first is None else first.clip_id
+        says = None
+        if first is not None and first.text is not None:
+            clip_id = self._known.clip(account.account_id, first.text, voice)
+            says = Spoken(text=first.text, voice=voice) if clip_id is None else None
         new = NewCall(
             phone=phone,
             label=asked.label,
             overrides=None if overrides == CallOverrides() else overrides,
-            clip_id=await self._clip(campaign, overrides, now=now),
+            clip_id=clip_id,
         )
         allowed = list(settings.incoming_numbers) or caller_ids.whole(pool)[:3]
-        return new, allowed
-
-    async def _clip(self, campaign: Campaign, overrides: CallOverrides, *, now: datetime) -> int | None:
-        """The clip that the callee hears first: of the call's own text, else of the campaign's first prompt."""
-        text = overrides.text
-        if text is None:
-            script = campaign.settings.script
-            if script is None:
-                if campaign.type is CampaignType.regular:
-                    raise FormInvalid({"text": errors.REQUIRED})
-                return None
-            prompt = script.nodes[script.start].prompt
-            if prompt.clip_id is not None:
-                return prompt.clip_id
-            assert prompt.text is not None
-            text = prompt.text
-        voice = overrides.voice or campaign.settings.voice
-        return await self._known.clip(campaign.account_id, text, voice, now=now)
+        return new, says, allowed
 
 
 class _Counted(CalloError):
@@ -240,6 +232,16 @@ class _Counted(CalloError):
     def __init__(self, refusal: Exception) -> None:
         super().__init__()
         self.refusal = refusal
+
+
+def _first(campaign: Campaign, overrides: CallOverrides) -> Prompt | None:
+    """What the callee hears first: the call's own text, else the campaign's first prompt; None where nobody says."""
+    script = script_of(campaign.settings, overrides)
+    if script is not None:
+        return script.nodes[script.start].prompt
+    if campaign.type is CampaignType.regular:
+        raise FormInvalid({"text": errors.REQUIRED})
+    return None
 
 
 def _code(campaign: Campaign, asked: str | None, pool: list[str]) -> str | None:

@@ -75,14 +75,13 @@ class Known:
         self._campaigns.put(key, campaign)
         return campaign, True
 
-    async def clip(self, account_id: int, text: str, voice: Voice, *, now: datetime) -> int:
-        """The account's clip of this text in this voice."""
-        key = (account_id, clips.fingerprint(text, voice))
-        clip_id = self._clips.get(key)
-        if clip_id is None:
-            clip_id = (await clips.put_text(self._db, account_id, text, voice, now=now)).clip_id
-            self._clips.put(key, clip_id)
-        return clip_id
+    def clip(self, account_id: int, text: str, voice: Voice) -> int | None:
+        """The account's clip of this text in this voice, if it was met already."""
+        return self._clips.get((account_id, clips.fingerprint(text, voice)))
+
+    def met_clip(self, account_id: int, text: str, voice: Voice, clip_id: int) -> None:
+        """It is known from now on."""
+        self._clips.put((account_id, clips.fingerprint(text, voice)), clip_id)
 
     async def trial(self, *, now: datetime) -> bool:
         """Whether town numbers count as numbers."""

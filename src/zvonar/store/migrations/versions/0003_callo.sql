@@ -5,7 +5,7 @@ ALTER TABLE attempts ADD COLUMN cause text;
 
 -- One call, accepted or refused in one statement: the client's key is looked at and its rate counted, then the
 -- campaign, the label and the number's own rate; only when nothing speaks against it does anything but the key's rate
--- change. Locks are taken in the order key, campaign, guard, account, number, counters.
+-- change. A text that no clip has yet becomes one. Locks are taken in the order key, campaign, guard, account, number, counters.
 --
 -- `refusal` is null where the call was accepted, else: unauthorised, too_many (requests of this key), no_balance,
 -- no_campaign, stale (the campaign has changed since `p_seen`: look again), cancelled, label_taken, too_often (this
@@ -14,8 +14,8 @@ CREATE FUNCTION accept_call(
     p_account bigint, p_key bytea, p_kind text, p_key_scope text, p_key_count integer, p_key_seconds integer,
     p_campaign bigint, p_seen timestamptz, p_number_scope text, p_number bytea, p_number_count integer,
     p_number_seconds integer, p_phone text, p_country text, p_trial boolean, p_label text, p_overrides jsonb,
-    p_clip bigint, p_now timestamptz,
-    OUT refusal text, OUT call_id bigint, OUT balance numeric
+    p_clip bigint, p_fingerprint text, p_text text, p_voice jsonb, p_now timestamptz,
+    OUT refusal text, OUT call_id bigint, OUT clip_id bigint, OUT balance numeric
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -103,11 +103,21 @@ BEGIN
         UPDATE campaigns SET next_ordinal = campaign.ordinal
         WHERE account_id = p_account AND campaign_id = p_campaign;
     END IF;
+    clip_id := p_clip;
+    IF p_clip IS NULL AND p_fingerprint IS NOT NULL THEN
+        SELECT l.clip_id INTO clip_id FROM clips l WHERE l.account_id = p_account AND l.fingerprint = p_fingerprint;
+        IF NOT FOUND THEN
+            INSERT INTO clips AS l (account_id, kind, fingerprint, text, voice, created_at)
+            VALUES (p_account, 'synthesised', p_fingerprint, p_text, p_voice, p_now)
+            ON CONFLICT (account_id, fingerprint) DO UPDATE SET text = excluded.text
+            RETURNING l.clip_id INTO clip_id;
+        END IF;
+    END IF;
     call_id := new_call_id(p_now);
     INSERT INTO calls (account_id, call_id, campaign_id, ordinal, phone, country, trial, due_at, expires_at, label,
                        overrides, clip_id, created_at, updated_at)
     VALUES (p_account, call_id, p_campaign, campaign.ordinal, p_phone, p_country, p_trial, p_now,
-        p_now + make_interval(secs => campaign.lifetime), p_label, p_overrides, p_clip, p_now, p_now);
+        p_now + make_interval(secs => campaign.lifetime), p_label, p_overrides, clip_id, p_now, p_now);
 END $$;
 
 -- The snapshot of a call also says where its end is to be told, and why it came to nothing.
