@@ -118,11 +118,12 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
             library=library,
             recordings=Recordings(gateway_recordings(home), made=home.recordings),
             secret=home.secret("media").encode(),
-            public_url=config.public_url,
         )
         server = Server(
             uvicorn.Config(
-                application(db, home=home, roles=config.roles, media=media, now=now),
+                application(
+                    db, home=home, roles=config.roles, media=media, public_url=config.public_url, now=now
+                ),
                 host=config.host,
                 port=config.port,
                 access_log=False,  # it would print keys and phones of GET requests

@@ -6,6 +6,7 @@ from datetime import datetime
 from litestar.types import ControllerRouterHandler
 
 from zvonar.dialects.autocall import callbacks
+from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
@@ -14,7 +15,7 @@ from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
 # Each dialect that tells the outside what happened, in its own bytes.
-RENDERERS = (callbacks.render,)
+RENDERERS = (callbacks.render, postback.render)
 
 
 def render(event: Event) -> Sequence[Rendered]:
@@ -22,9 +23,11 @@ def render(event: Event) -> Sequence[Rendered]:
     return [rendered for renderer in RENDERERS for rendered in renderer(event)]
 
 
-def routes(db: Database, *, media: Media, now: Callable[[], datetime]) -> list[ControllerRouterHandler]:
+def routes(
+    db: Database, *, media: Media, public_url: str | None, now: Callable[[], datetime]
+) -> list[ControllerRouterHandler]:
     """The routes of every dialect."""
     return [
-        *callo.routes(callo.Service(db=db, now=now, media=media)),
+        *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]

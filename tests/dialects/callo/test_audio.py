@@ -19,6 +19,7 @@ from tests.sounds import silence, sine, sound
 
 from zvonar.core.campaign import Voice
 from zvonar.core.script import Prompt
+from zvonar.dialects.callo import ours
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.dialer.prompts import Prompts
 from zvonar.speech import converter, formats
@@ -378,5 +379,9 @@ def test_any_multipart_bytes_get_a_shaped_answer(house: House, body: bytes, cut:
     assert list(answer.json()) == ["status", "data"]
 
 
-def test_the_texts_cover_every_reason(golden: Callable[[str], Any]) -> None:
-    assert {rejection.reason for rejection in formats.REJECTIONS} <= set(golden("clip_file_rejected.json"))
+def test_every_reason_is_said_in_every_language(golden: Callable[[str], Any]) -> None:
+    said = {
+        reason: {"en": text.en, "ru": text.ru, "uk": text.uk} for reason, text in ours.CLIP_REJECTED.items()
+    }
+    assert said == golden("clip_rejected.json")
+    assert said.keys() == {rejection.reason for rejection in formats.REJECTIONS}

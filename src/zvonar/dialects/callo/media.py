@@ -5,11 +5,9 @@ nobody can guess it, and it opens this one file.
 """
 
 import hmac
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from litestar import Request
 from msgspec import Struct
 
 from zvonar.store import recordings
@@ -17,6 +15,7 @@ from zvonar.store.calls import Attempt
 from zvonar.store.clips import Clip, Form
 from zvonar.store.db import Database
 from zvonar.store.recordings import Recorded
+from zvonar.store.results import Result
 
 if TYPE_CHECKING:  # the speech libraries are for the process that serves, not for whoever renders an answer
     from zvonar.speech.library import Library
@@ -30,28 +29,12 @@ SYNTHESISED: Final = "synth"
 UPLOADED: Final = "upload"
 
 
-_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
-
-
 class Media(Struct, frozen=True, kw_only=True):
     """What this dialect needs for sound."""
 
     library: "Library"
     recordings: "Recordings"
     secret: bytes  # of this installation: the keys in URLs are made of it
-    public_url: str | None  # prefixes links; the request's own host unless given
-
-
-def base_url(media: Media, request: Request[Any, Any, Any]) -> str:
-    """What every link begins with, without a slash at its end."""
-    if media.public_url is not None:
-        return media.public_url.rstrip("/")
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        # A client may write anything there; the address that it reached us at is one, too.
-        address, port = request.scope.get("server") or ("localhost", None)
-        host = address if port is None else f"{address}:{port}"
-    return f"{request.scope['scheme']}://{host}"
 
 
 def clip_key(secret: bytes, account_id: int, clip_id: int, form: Form) -> str:
@@ -90,14 +73,16 @@ class Sounds(Struct, frozen=True, kw_only=True):
     """Where the recordings of some calls play."""
 
     secret: bytes
-    base: str
+    base: str  # of our addresses
     account_id: int
-    last: dict[int, Recorded]  # by call, its last recording
+    earlier: Mapping[int, Recorded]  # by call, the last recording of those whose last attempt has none
 
-    def of_call(self, call_id: int) -> str | None:
-        """The last recording of a call."""
-        recorded = self.last.get(call_id)
-        return None if recorded is None else self._url(call_id, recorded.attempt, recorded.recording)
+    def of_call(self, call: Result) -> str | None:
+        """The recording of a call's last attempt that has one."""
+        if call.recording is not None:
+            return self._url(call.call_id, call.attempts, call.recording)
+        recorded = self.earlier.get(call.call_id)
+        return None if recorded is None else self._url(call.call_id, recorded.attempt, recorded.recording)
 
     def of_attempt(self, attempt: Attempt) -> str | None:
         """The recording of an attempt."""
@@ -114,15 +99,14 @@ class Sounds(Struct, frozen=True, kw_only=True):
         )
 
 
-async def sounds(
-    media: Media, db: Database, request: Request[Any, Any, Any], account_id: int, call_ids: Sequence[int]
-) -> Sounds:
+async def sounds(media: Media, db: Database, base: str, account_id: int, calls: Sequence[Result]) -> Sounds:
     """Where the recordings of these calls play."""
+    looked_for = [call.call_id for call in calls if call.recording is None and call.attempts > 1]
     return Sounds(
         secret=media.secret,
-        base=base_url(media, request),
+        base=base,
         account_id=account_id,
-        last=await recordings.last_of(db, account_id, call_ids),
+        earlier=await recordings.last_of(db, account_id, looked_for) if looked_for else {},
     )
 
 

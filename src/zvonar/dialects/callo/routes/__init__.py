@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import adding, audio, media, results
+from zvonar.dialects.callo.routes import account, adding, audio, media, numbers, results, steering
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -21,6 +21,9 @@ def routes(service: Service) -> list[Router]:
             route_handlers=[
                 *adding.handlers(service),
                 *results.handlers(service),
+                *steering.handlers(service),
+                *account.handlers(service),
+                *numbers.handlers(service),
                 *audio.handlers(service),
             ],
             request_max_body_size=limits.MAX_BODY,

@@ -6,11 +6,11 @@ from typing import Any, Final
 from litestar import HttpMethod, Response, route
 from litestar.types import ControllerRouterHandler
 
-from zvonar.dialects.callo import errors, media
-from zvonar.dialects.callo.errors import ClipMissing, FormInvalid
+from zvonar.dialects.callo import errors, media, ours
+from zvonar.dialects.callo.errors import FormInvalid, Refused
 from zvonar.dialects.callo.requests.audio import FILE, info_form, received, upload_form
 from zvonar.dialects.callo.requests.form import Form
-from zvonar.dialects.callo.routes.common import BIGINT, Req, Service, account_of, opened
+from zvonar.dialects.callo.routes.common import BIGINT, Req, Service, account_of, base_url, opened
 from zvonar.speech.formats import AudioRejected
 from zvonar.store import clips
 from zvonar.store.clips import ClipNotFound
@@ -54,8 +54,8 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
                     now=service.now(),
                 )
             except AudioRejected as rejection:
-                raise FormInvalid({FILE: errors.CLIP_REJECTED[rejection.reason]}) from None
-        answer = media.uploaded(clip, secret=sound.secret, base=media.base_url(sound, request))
+                raise FormInvalid({FILE: ours.CLIP_REJECTED[rejection.reason]}) from None
+        answer = media.uploaded(clip, secret=sound.secret, base=base_url(service, request))
         return Response(answer, headers=errors.headers(language))
 
     @route("/audio/info", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
@@ -66,18 +66,18 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         clip_id = info_form(form)
         assert account is not None
         if clip_id not in BIGINT:
-            raise ClipMissing(clip_id)
+            raise Refused(ours.bad_clip(clip_id))
         try:
             clip = await clips.get(service.db, account.account_id, clip_id)
         except ClipNotFound:
-            raise ClipMissing(clip_id) from None
+            raise Refused(ours.bad_clip(clip_id)) from None
         try:
             async with asyncio.timeout(SPOKEN_WITHIN):
                 audio = await sound.library.converted(clip)
         except UNSPEAKABLE:
-            raise FormInvalid({"audioclip_id": errors.CLIP_UNSPOKEN}) from None
+            raise FormInvalid({"audioclip_id": ours.CLIP_UNSPOKEN}) from None
         answer = media.clip_info(
-            clip, audio.duration_ms, secret=sound.secret, base=media.base_url(sound, request)
+            clip, audio.duration_ms, secret=sound.secret, base=base_url(service, request)
         )
         return Response(answer, headers=errors.headers(language))
 

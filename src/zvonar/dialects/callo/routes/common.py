@@ -1,13 +1,17 @@
 """What does every request begin with? Its form, whose key it brings, and which campaign it means."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from litestar import Request
 from msgspec import Struct
 
-from zvonar.core.errors import CampaignNotFound, Unauthorised
+from zvonar.core import phone as phones
+from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
+from zvonar.core.schedule import zone_of
 from zvonar.dialects.callo import errors, limits
 from zvonar.dialects.callo.errors import CampaignMissing, FormInvalid, Language
 from zvonar.dialects.callo.media import Media
@@ -21,6 +25,7 @@ from zvonar.store.db import Database
 KEY_KIND = "callo_public_key"  # of the keys table
 
 BIGINT = range(-(2**63), 2**63)
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 _CACHED = timedelta(seconds=1)
 
 Req = Request[Any, Any, Any]
@@ -32,6 +37,7 @@ class Service(Struct, frozen=True, kw_only=True):
     db: Database
     now: Callable[[], datetime]  # aware
     media: Media
+    public_url: str | None = None  # prefixes every link; the request's own host unless given
 
 
 async def opened(request: Req) -> tuple[Language, Form]:
@@ -48,8 +54,33 @@ async def account_of(service: Service, form: Form, *, now: datetime) -> Account 
         account = await accounts.by_key(service.db, key, kind=KEY_KIND)
     except Unauthorised:
         raise FormInvalid({"public_key": errors.UNKNOWN_KEY}) from None
-    await limits.check_key(service.db, account.account_id, now=now)
+    await limits.check_key(service.db, accounts.hash_key(key), now=now)
     return account
+
+
+def zone_for(account: Account | None) -> ZoneInfo:
+    """Where dates without an offset are meant."""
+    return zone_of("UTC" if account is None else account.timezone)
+
+
+def base_url(service: Service, request: Req) -> str:
+    """What every link begins with, without a slash at its end."""
+    if service.public_url:
+        return service.public_url.rstrip("/")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        # A client may write anything there; the address that it reached us at is one, too.
+        address, port = request.scope.get("server") or ("localhost", None)
+        host = address if port is None else f"{address}:{port}"
+    return f"{request.scope['scheme']}://{host}"
+
+
+def known_number(written: str, account: Account) -> str | None:
+    """The E.164 number that somebody asks about; None where it is no number, so that no call was ever made to it."""
+    try:
+        return phones.parse(written, country=next(iter(account.countries), ""), trial=True).e164
+    except (PhoneInvalid, DestinationRefused):
+        return None
 
 
 async def campaign_of(db: Database, account: Account, campaign_id: int) -> Campaign:
