@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import uvicorn
@@ -12,7 +14,13 @@ from litestar.params import Body
 
 from bench.ground import now
 from zvonar.dialects.callo import routes as callo
+from zvonar.dialects.callo.media import Media
 from zvonar.service import logs
+from zvonar.speech.clips import ClipCache
+from zvonar.speech.converter import Converter
+from zvonar.speech.library import Library
+from zvonar.speech.recordings import Recordings
+from zvonar.speech.synthesis import NullSynthesiser
 from zvonar.store.db import Database
 
 BARE_PATH = "/bare"
@@ -29,7 +37,8 @@ RETURNING call_id
 def application(what: str, db: Database) -> Litestar:
     """The Callo dialect over this database, or one bare handler."""
     if what == "ours":
-        return Litestar(callo.routes(callo.Service(db=db, now=now)), openapi_config=None, logging_config=None)
+        service = callo.Service(db=db, now=now, media=_silent(db))
+        return Litestar(callo.routes(service), openapi_config=None, logging_config=None)
 
     @post(BARE_PATH, status_code=200)
     async def add(
@@ -43,6 +52,17 @@ def application(what: str, db: Database) -> Litestar:
         return {"call_id": call_id, "phone": data["phone"], "created": at.isoformat()}
 
     return Litestar([add], openapi_config=None, logging_config=None)
+
+
+def _silent(db: Database) -> Media:
+    """Where sound would be, if a benchmark asked for any."""
+    nowhere = Path(tempfile.gettempdir(), "zvonar-bench-sound")
+    cache = ClipCache(nowhere, NullSynthesiser())
+    return Media(
+        library=Library(db, cache, directory=nowhere, converter=Converter()),
+        recordings=Recordings(nowhere, made=nowhere),
+        secret=b"bench",
+    )
 
 
 async def serve(what: str, dsn: str, port: int) -> None:
