@@ -1,13 +1,11 @@
 """What came of calls? `phones/call_by_id/`, `…/calls_by_phone/`, `…/calls_by_label/`, `…/all_calls/`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from litestar import HttpMethod, Response, route
+from litestar import HttpMethod, MediaType, Response, route
 from litestar.types import ControllerRouterHandler
 
-from zvonar.dialects.callo import answers, errors, limits, ours
-from zvonar.dialects.callo.answers import Reading
+from zvonar.dialects.callo import errors, limits, ours, rows
 from zvonar.dialects.callo.media import sounds
 from zvonar.dialects.callo.requests.results import all_form, by_id_form, by_label_form, by_phone_form
 from zvonar.dialects.callo.routes.common import (
@@ -21,6 +19,7 @@ from zvonar.dialects.callo.routes.common import (
     opened,
     zone_for,
 )
+from zvonar.dialects.callo.rows import Reading
 from zvonar.dialects.callo.words import Language
 from zvonar.store import calls, campaigns, results
 from zvonar.store.accounts import Account
@@ -32,7 +31,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
     """The requests that read results."""
 
     @route("/phones/call_by_id", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def call_by_id(request: Req) -> Response[list[dict[str, Any]]]:
+    async def call_by_id(request: Req) -> Response[bytes]:
         """Results of calls, always as a list."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -47,7 +46,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         return await answer(request, language, account, found, theirs, expand=asked.expand)
 
     @route("/phones/calls_by_phone", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def calls_by_phone(request: Req) -> Response[list[dict[str, Any]]]:
+    async def calls_by_phone(request: Req) -> Response[bytes]:
         """Results of all calls of a campaign to some numbers, newest first."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -66,7 +65,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         )
 
     @route("/phones/calls_by_label", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def calls_by_label(request: Req) -> Response[list[dict[str, Any]]]:
+    async def calls_by_label(request: Req) -> Response[bytes]:
         """Results of the calls of a campaign that bear some labels."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -87,7 +86,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         )
 
     @route("/phones/all_calls", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def all_calls(request: Req) -> Response[list[dict[str, Any]]]:
+    async def all_calls(request: Req) -> Response[bytes]:
         """A page of a campaign's calls, newest first."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -115,7 +114,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         *,
         expand: bool,
         label: bool = False,
-    ) -> Response[list[dict[str, Any]]]:
+    ) -> Response[bytes]:
         attempts = None
         if expand:
             ids = [call.call_id for call in found]
@@ -124,11 +123,16 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
             currency=account.currency,
             language=language,
             sounds=await sounds(
-                service.media, service.db, base_url(service, request), account.account_id, found
+                service.media,
+                service.db,
+                base_url(service, request),
+                account.account_id,
+                # Only where there may be one: the page of a campaign that records nothing costs no second look.
+                [call for call in found if theirs[call.campaign_id].settings.record],
             ),
             campaigns=theirs,
         )
-        rows = answers.results(found, attempts, reading=reading, label=label)
-        return Response(rows, headers=errors.headers(language))
+        listed = rows.results(found, attempts, reading=reading, label=label)
+        return Response(listed, media_type=MediaType.JSON, headers=errors.headers(language))
 
     return [call_by_id, calls_by_phone, calls_by_label, all_calls]
