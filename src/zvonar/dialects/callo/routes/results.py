@@ -1,6 +1,6 @@
 """What came of calls? `phones/call_by_id/`, `…/calls_by_phone/`, `…/calls_by_label/`, `…/all_calls/`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from litestar import HttpMethod, MediaType, Response, route
 from litestar.types import ControllerRouterHandler
@@ -23,7 +23,6 @@ from zvonar.dialects.callo.rows import Reading
 from zvonar.dialects.callo.words import Language
 from zvonar.store import calls, campaigns, results
 from zvonar.store.accounts import Account
-from zvonar.store.campaigns import Campaign
 from zvonar.store.results import Result
 
 
@@ -41,9 +40,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         found = await results.by_ids(service.db, account.account_id, known)
         if asked.single and not found:
             raise errors.CallMissing(asked.call_ids[0])
-        of_calls = {call.campaign_id for call in found}
-        theirs = await campaigns.some(service.db, account.account_id, sorted(of_calls))
-        return await answer(request, language, account, found, theirs, expand=asked.expand)
+        return await answer(request, language, account, found, expand=asked.expand)
 
     @route("/phones/calls_by_phone", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
     async def calls_by_phone(request: Req) -> Response[bytes]:
@@ -60,9 +57,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         )
         if asked.single and not found:
             raise errors.phone_missing(numbers[0] or asked.phones[0])
-        return await answer(
-            request, language, account, found, {campaign.campaign_id: campaign}, expand=asked.expand
-        )
+        return await answer(request, language, account, found, expand=asked.expand)
 
     @route("/phones/calls_by_label", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
     async def calls_by_label(request: Req) -> Response[bytes]:
@@ -75,15 +70,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         found = await results.by_labels(service.db, account.account_id, campaign.campaign_id, asked.labels)
         if asked.single and not found:
             raise errors.Refused(ours.bad_label(asked.labels[0]))
-        return await answer(
-            request,
-            language,
-            account,
-            found,
-            {campaign.campaign_id: campaign},
-            expand=asked.expand,
-            label=True,
-        )
+        return await answer(request, language, account, found, expand=asked.expand, label=True)
 
     @route("/phones/all_calls", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
     async def all_calls(request: Req) -> Response[bytes]:
@@ -92,25 +79,25 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         account = await account_of(service, form, now=service.now())
         asked = all_form(form, zone_for(account))
         assert account is not None
-        campaign = await campaign_of(service.db, account, asked.campaign_id)
-        found = await results.page(
-            service.db,
-            account.account_id,
-            campaign.campaign_id,
-            asked.which,
-            number=asked.page,
-            size=limits.PAGE,
-        )
-        return await answer(
-            request, language, account, found, {campaign.campaign_id: campaign}, expand=asked.expand
-        )
+        found: list[Result] = []
+        if asked.campaign_id in BIGINT:
+            found = await results.page(
+                service.db,
+                account.account_id,
+                asked.campaign_id,
+                asked.which,
+                number=asked.page,
+                size=limits.PAGE,
+            )
+        if not found:  # an empty page, or no campaign at all
+            await campaign_of(service.db, account, asked.campaign_id)
+        return await answer(request, language, account, found, expand=asked.expand)
 
     async def answer(
         request: Req,
         language: Language,
         account: Account,
         found: Sequence[Result],
-        theirs: Mapping[int, Campaign],
         *,
         expand: bool,
         label: bool = False,
@@ -119,6 +106,9 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         if expand:
             ids = [call.call_id for call in found]
             attempts = await calls.attempts_of(service.db, account.account_id, ids)
+        # Campaigns are looked at only where something is told of them: what a key did, which way attempts went.
+        told = sorted({call.campaign_id for call in found if expand or call.steps is not None})
+        theirs = await campaigns.some(service.db, account.account_id, told) if told else {}
         reading = Reading(
             currency=account.currency,
             language=language,
