@@ -113,12 +113,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
             currency=account.currency,
             language=language,
             sounds=await sounds(
-                service.media,
-                service.db,
-                base_url(service, request),
-                account.account_id,
-                # Only where there may be one: the page of a campaign that records nothing costs no second look.
-                [call for call in found if theirs[call.campaign_id].settings.record],
+                service.media, service.db, base_url(service, request), account.account_id, found
             ),
             campaigns=theirs,
         )
