@@ -18,13 +18,13 @@ class StillWaiting(AssertionError):
     """What a test waits for did not come in time."""
 
 
-def until(what: Callable[[], Found], seconds: float, *, about: object = "") -> Found:
+def until(what: Callable[[], Found], seconds: float, *, about: object = "", every: float = 0.05) -> Found:
     """Wait until this is true, and return it. Looks often and briefly: processes send no notification."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
         if time.monotonic() > deadline:
             raise StillWaiting(f"after {seconds} s: {about() if callable(about) else about}")
-        time.sleep(0.05)
+        time.sleep(every)
     return found
 
 

@@ -20,6 +20,7 @@ from zvonar.store.db import Database
 from zvonar.store.limits import Rule
 
 _TOGETHER = 64  # calls of one transaction
+_AT_ONCE = 4  # transactions: while one is on its way to the disk, others are made
 
 
 class Refusal(StrEnum):
@@ -101,7 +102,7 @@ class Acceptance:
             "number_scope": number_scope,
         }
         self._waiting: list[tuple[Request, asyncio.Future[Accepted | Refusal | None]]] = []
-        self._storing: asyncio.Task[None] | None = None
+        self._storing: set[asyncio.Task[None]] = set()
 
     async def accept(self, request: Request) -> Accepted | Refusal:
         """Accept a call; it is committed when this returns. Raises StoreUnavailable."""
@@ -109,8 +110,10 @@ class Acceptance:
         if request.says is None:  # a text that may become a clip is not waited for by others
             future: asyncio.Future[Accepted | Refusal | None] = asyncio.get_running_loop().create_future()
             self._waiting.append((request, future))
-            if self._storing is None or self._storing.done():
-                self._storing = asyncio.create_task(self._store())
+            if len(self._storing) < _AT_ONCE:
+                task = asyncio.create_task(self._store())
+                self._storing.add(task)
+                task.add_done_callback(self._storing.discard)
             answer = await future
         return await self._accept_alone(request) if answer is None else answer
 
