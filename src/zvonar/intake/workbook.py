@@ -49,7 +49,7 @@ async def converted(workbook: BinaryIO) -> BinaryIO:
     table = tempfile.TemporaryFile()  # noqa: SIM115, closed by whoever asked
     try:
         async with _at_once:
-            workbook.seek(0)
+            workbook.flush()
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "zvonar.intake.workbook"),
                 stdin=workbook.fileno(),
@@ -84,6 +84,8 @@ def main() -> None:
     os.nice(10)  # whoever waits for an answer of the service goes first
     try:
         with contextlib.ExitStack() as opened:
+            # The parent's own buffer knows where it is, not its descriptor.
+            os.lseek(0, 0, os.SEEK_SET)
             source: BinaryIO = opened.enter_context(os.fdopen(0, "rb", closefd=False))
             if source.read(2) == b"PK":
                 source = opened.enter_context(_bounded(source))
@@ -125,11 +127,11 @@ def _write(source: BinaryIO, table: BinaryIO) -> None:
     cells = book.get_sheet_by_name(sheet.name)
     if cells.start is None or cells.end is None:
         return  # an empty table
-    if cells.total_height * cells.total_width > MAX_WIDE:
+    last_row, last_cell = cells.end
+    if (last_row + 1) * (last_cell + 1) > MAX_WIDE:
         raise WorkbookTooLarge()
-    # Rows above and cells left of the first one that holds something count too.
-    first_row, first_cell = cells.start
-    table.write(b"\n" * first_row)
+    # Rows come from the sheet's own first one on, but cells only from the first that holds something.
+    first_cell = cells.start[1]
     lines: list[str] = []
     for row in cells.iter_rows():
         texts = [""] * first_cell + [_text(cell) for cell in row[:MAX_CELLS]]
