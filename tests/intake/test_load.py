@@ -11,8 +11,9 @@ import pytest_asyncio
 
 from zvonar.core.campaign import CampaignStatus
 from zvonar.core.phone import Phone
+from zvonar.intake.jobs import IDLE
 from zvonar.intake.judge import Layout
-from zvonar.intake.load import MAX_TRIES, Ended
+from zvonar.intake.load import MAX_DEATHS, Ended
 from zvonar.intake.upload import NothingToLoad
 from zvonar.store import calls, campaigns, phone_lists, stoplist
 from zvonar.store.calls import NewCall
@@ -104,13 +105,21 @@ async def test_ordinals_that_a_dead_loader_was_promised_are_filled_by_the_next(
     ]
 
 
-async def test_a_list_that_kills_its_loaders_is_given_up(world: World) -> None:
+async def test_a_list_that_kills_its_loaders_is_given_up_until_somebody_wants_it_again(world: World) -> None:
+    account_id = world.account.account_id
     list_id = await world.receive([number(1)])
-    for _ in range(MAX_TRIES):
-        assert await phone_lists.begin(world.db, world.account.account_id, list_id, now=NOON)
+    assert await phone_lists.begin(world.db, account_id, list_id, now=NOON)
+    for _ in range(MAX_DEATHS):
+        await phone_lists.died(world.db, account_id, list_id)
     assert await world.work(list_id) is Ended.finished
     found = await world.phone_list(list_id)
-    assert (found.state, found.error, found.loaded) == ("failed", "unreadable", 0)
+    assert (found.state, found.error, found.loaded) == ("failed", "given_up", 0)
+    assert await phone_lists.retry(world.db, list_id)
+    assert [one.phone_list_id for one in await phone_lists.left(world.db, now=NOON, idle=IDLE)] == [list_id]
+    await world.work(list_id)
+    found = await world.phone_list(list_id)
+    assert (found.state, found.error, found.loaded) == ("loaded", None, 1)
+    assert not await phone_lists.retry(world.db, list_id)
 
 
 async def test_a_completed_campaign_runs_again(world: World) -> None:

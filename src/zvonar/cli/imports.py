@@ -24,12 +24,13 @@ from zvonar.store.phone_lists import PhoneList, Rejected
 _PRINTED = 20  # rejected rows on a terminal; the file and --json have all
 
 # Why a list failed, for a person.
-_FAILED = {
+FAILED = {
     "campaign_missing": "the campaign is gone.",
     "campaign_closed": "the campaign was cancelled meanwhile.",
     "no_money": "the balance does not cover the campaign's max_cost.",
     "labels_contended": "others kept taking this list's labels.",
     "unreadable": "the list cannot be read.",
+    "given_up": "its process died too often; the log of the worker tells how.",
 }
 
 
@@ -66,7 +67,10 @@ def import_(
         lines=lambda: _lines(done, refused, header, russian=russian),
     )
     if done is not None and done.error is not None:
-        fail(f"{loaded} numbers were loaded, the rest was not: {_FAILED[done.error]}")
+        fail(
+            f"{loaded} numbers were loaded, the rest was not: {FAILED[done.error]} "
+            f"`zvonar phone-list retry {done.phone_list_id}` goes on with it."
+        )
     if not loaded:
         fail("Every row was rejected, so nothing was loaded.")
 

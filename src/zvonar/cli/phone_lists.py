@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zvonar.cli.common import sentences, show, with_database
+from zvonar.cli.common import fail, sentences, show, with_database
 from zvonar.cli.imports import every_reject, in_russian, private, write_rejects
 from zvonar.store import phone_lists
 from zvonar.store.db import Database
@@ -39,6 +39,19 @@ def show_(
         as_json=json,
         lines=lambda: "\n".join(f"{key:14} {value}" for key, value in document.items() if value is not None),
     )
+
+
+@commands.command("retry")
+@sentences
+def retry(phone_list: ListId) -> None:
+    """Let a list that failed go on where it stopped; the worker of the service does it."""
+
+    async def retrying(db: Database) -> bool:
+        return await phone_lists.retry(db, (await phone_lists.get_any(db, phone_list)).phone_list_id)
+
+    if not with_database(retrying):
+        fail("only a list that failed can be tried again.")
+    typer.echo("A worker goes on with it in a moment.")
 
 
 @commands.command("rejected")

@@ -19,7 +19,7 @@ import structlog
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Job
 
-from zvonar.intake.process import CONFIG, OVERTAKEN, STOPPED, Config
+from zvonar.intake.process import AWAY, CONFIG, OVERTAKEN, STOPPED, Config
 from zvonar.store import phone_lists
 from zvonar.store.db import Connection, Database, StoreUnavailable
 
@@ -180,6 +180,9 @@ class Worker:
             code = await ending
         if code == STOPPED:
             raise LoaderStopped
-        if code not in (0, OVERTAKEN):
-            log.warning("intake.died", phone_list=phone_list_id, code=code)
-            raise LoaderDied
+        if code in (0, OVERTAKEN):
+            return
+        log.warning("intake.died", phone_list=phone_list_id, code=code)
+        if code != AWAY:
+            await phone_lists.died(self._db, account_id, phone_list_id)
+        raise LoaderDied

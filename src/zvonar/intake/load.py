@@ -15,15 +15,16 @@ from zvonar.intake.judge import Judge, Layout
 from zvonar.intake.reader import Batch, Reader, settled
 from zvonar.intake.sheet import FileEmpty, FileIsBinary, Sheet
 from zvonar.intake.upload import terms_of
-from zvonar.store import accounts, campaigns, phone_lists
+from zvonar.store import accounts, batches, campaigns, phone_lists
+from zvonar.store.batches import Overtaken
 from zvonar.store.calls import CampaignClosed, LabelTaken
 from zvonar.store.db import Database
-from zvonar.store.phone_lists import Overtaken, PhoneList
+from zvonar.store.phone_lists import PhoneList
 
 log = structlog.get_logger(__name__)
 
 BATCH = 20_000  # rows of a transaction: half a second of work
-MAX_TRIES = 5  # processes that end without a word over one batch, before the list is given up
+MAX_DEATHS = 5  # processes that end without a word over one batch, before the list is given up
 _LABELS = 5  # tries of a batch whose labels others take meanwhile
 
 Clock = Callable[[], datetime]
@@ -67,8 +68,8 @@ async def work(
     phone_list = await phone_lists.begin(db, account_id, phone_list_id, now=clock())
     if phone_list is None:
         return Ended.finished
-    if phone_list.tries > MAX_TRIES:
-        await _give_up(db, phone_list, "unreadable", clock)
+    if phone_list.deaths >= MAX_DEATHS:
+        await _give_up(db, phone_list, "given_up", clock)
         return Ended.finished
     try:
         with tempfile.TemporaryFile() as file:
@@ -106,7 +107,7 @@ async def _batches(
     judge = Judge(await terms_of(db, account, campaign), phone_lists.layout_of(phone_list, Layout))
     if phone_list.done:
         # Whoever died may have added calls and not have woken up their campaign.
-        await phone_lists.wake(db, phone_list, now=clock())
+        await batches.wake(db, phone_list, now=clock())
     reader = await asyncio.to_thread(_opened, file, judge, phone_list.done)
     progress(phone_list.done, phone_list.total)
     after = phone_list.done
@@ -149,7 +150,7 @@ async def _load(
             now=now,
         )
         try:
-            await phone_lists.load_batch(
+            await batches.load_batch(
                 db, phone_list, judged.accepted, judged.rejected, after=after, done=batch.done, now=now
             )
             break
@@ -157,7 +158,7 @@ async def _load(
             if attempt == _LABELS - 1:
                 raise
     if judged.accepted:
-        await phone_lists.wake(db, phone_list, now=now)
+        await batches.wake(db, phone_list, now=now)
 
 
 async def _give_up(db: Database, phone_list: PhoneList, word: str, clock: Clock) -> None:

@@ -3,6 +3,7 @@
 A reason never shows more of a row than its own number as typed, and goes to whoever imports, not to a log.
 """
 
+import re
 from typing import Any
 
 from zvonar.store.phone_lists import Rejected
@@ -65,6 +66,9 @@ REASONS = {
     ),
 }
 
+# What a spreadsheet would take for a formula; a number with its plus is none.
+_FORMULA = re.compile(r"[=@-]|\+(?![\d ().-]*$)")
+
 HEADER = ("line", "reason", "message", "value")  # of a table of rejected rows
 
 
@@ -75,8 +79,7 @@ def message(rejected: Rejected, *, russian: bool) -> str:
 
 def record(rejected: Rejected, *, russian: bool) -> tuple[int, str, str, str]:
     """One row of a table of rejected rows, in the order of HEADER."""
-    # A spreadsheet would take a cell that begins like this for a formula.
-    value = f"'{rejected.value}" if rejected.value.startswith(("=", "@", "-")) else rejected.value
+    value = f"'{rejected.value}" if _FORMULA.match(rejected.value) else rejected.value
     return rejected.line, rejected.reason, message(rejected, russian=russian), value
 
 

@@ -1,7 +1,6 @@
 """Which lists of numbers were sent, how far is each worked off, and what became of its rows?
 
-A list is committed with its bytes before anybody hears yes. It is then worked off a batch of rows at a time; each batch
-is a transaction that also moves `done` on, so that a loader which dies loses nothing and no row is loaded twice.
+A list is committed with its bytes before anybody hears yes. How it becomes calls is told in `batches`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -12,10 +11,10 @@ import msgspec
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from zvonar.core.errors import CampaignNotFound, NotFound, Refused
+from zvonar.core.errors import NotFound
 from zvonar.store import loading
-from zvonar.store.calls import CampaignClosed, NewCall, take_ordinals
-from zvonar.store.db import Connection, Database, row
+from zvonar.store.calls import NewCall, take_ordinals
+from zvonar.store.db import Connection, Database
 
 Enqueue = Callable[
     [Connection, int, int], Awaitable[None]
@@ -24,10 +23,6 @@ Enqueue = Callable[
 
 class PhoneListNotFound(NotFound):
     """There is no such phone list in this account."""
-
-
-class Overtaken(Refused):
-    """Somebody else has taken up the work on this list."""
 
 
 class PhoneList(Struct, frozen=True, kw_only=True):
@@ -42,7 +37,7 @@ class PhoneList(Struct, frozen=True, kw_only=True):
     done: int  # of these, calls or rejected by now
     loaded: int
     rejected: int
-    tries: int  # processes that began on it since its last batch
+    deaths: int  # processes that died over its next batch
     error: str | None  # why it failed, one word
     layout: dict[str, Any]
     created_at: datetime
@@ -68,23 +63,15 @@ class LoadedCall(Struct, frozen=True, kw_only=True, gc=False):
     created_at: datetime
 
 
-class _Run(Struct, frozen=True, kw_only=True):
-    after_row: int
-    first_ordinal: int
-    promised: int
+class Run(Struct, frozen=True, kw_only=True):
+    """Calls of a list that stand one after the other in their campaign."""
+
+    after_row: int  # rows of the list that were done before
+    first_ordinal: int  # one less than that of its first call
+    promised: int  # how many calls have their place there
 
 
-class _Open(Struct, frozen=True, kw_only=True):
-    done: int
-
-
-class _Campaign(Struct, frozen=True, kw_only=True):
-    first_ordinal: int
-    status: str
-    lifetime: int | None
-
-
-_LIST = """account_id, phone_list_id, campaign_id, name, state, total, done, loaded, rejected, tries, error, layout,
+_LIST = """account_id, phone_list_id, campaign_id, name, state, total, done, loaded, rejected, deaths, error, layout,
     created_at, updated_at, finished_at"""
 
 GET = (
@@ -123,53 +110,26 @@ DELETE FROM phone_list_chunks WHERE account_id = %(account_id)s AND phone_list_i
 
 # A process begins to work, or goes on where another one stopped.
 BEGIN = f"""
-UPDATE phone_lists SET state = 'loading', tries = tries + 1, updated_at = %(now)s
+UPDATE phone_lists SET state = 'loading', updated_at = %(now)s
 WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND state IN ('accepted', 'loading')
 RETURNING {_LIST}
 """
 
-# Whoever holds this row works on the list; another one waits here and then sees that it was overtaken.
-LOCK = """
-SELECT done FROM phone_lists
-WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND state = 'loading' FOR UPDATE
+# A process that ended without a word, perhaps because of what the list makes it do.
+DIED = """
+UPDATE phone_lists SET deaths = deaths + 1
+WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND state = 'loading'
 """
 
-RUN = """
-SELECT after_row, first_ordinal, promised FROM phone_list_runs
-WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND after_row = %(after)s
-"""
-
-# Ordinals for a batch. A completed campaign is not woken up yet: until the calls are there it would complete again.
-PROMISE = """
-UPDATE campaigns SET next_ordinal = next_ordinal + %(count)s
-WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
-RETURNING next_ordinal - %(count)s AS first_ordinal, status, (settings ->> 'lifetime')::integer AS lifetime
+# A list that failed is looked for by workers as one that nobody comes on with.
+RETRY = """
+UPDATE phone_lists SET state = 'loading', error = NULL, deaths = 0, finished_at = NULL, updated_at = 'epoch'
+WHERE phone_list_id = %(phone_list_id)s AND state = 'failed'
 """
 
 ADD_RUN = """
 INSERT INTO phone_list_runs (account_id, phone_list_id, after_row, first_ordinal, promised, loaded)
 VALUES (%(account_id)s, %(phone_list_id)s, %(after)s, %(first_ordinal)s, %(count)s, %(loaded)s)
-"""
-
-FILL_RUN = """
-UPDATE phone_list_runs SET loaded = %(loaded)s
-WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND after_row = %(after)s
-"""
-
-FORGET_RUN = """
-DELETE FROM phone_list_runs
-WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND after_row = %(after)s
-"""
-
-COPY_REJECTS = """
-COPY phone_list_rejects (account_id, phone_list_id, line, reason, value, earlier) FROM STDIN
-"""
-
-# One batch more is done.
-GO_ON = """
-UPDATE phone_lists SET done = %(done)s, loaded = loaded + %(loaded)s, rejected = rejected + %(rejected)s, tries = 0,
-    updated_at = %(now)s
-WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s
 """
 
 # What was counted when it came may have been a little more.
@@ -303,7 +263,7 @@ async def get_any(db: Database, phone_list_id: int) -> PhoneList:
 async def content(db: Database, phone_list: PhoneList) -> AsyncIterator[bytes]:
     """The bytes of a list that is not worked off yet, a chunk at a time."""
     chunk = 0
-    while (found := await db.value(CHUNK, {**_key(phone_list), "chunk": chunk})) is not None:
+    while (found := await db.value(CHUNK, {**key_of(phone_list), "chunk": chunk})) is not None:
         yield bytes(found)
         chunk += 1
 
@@ -314,93 +274,24 @@ async def begin(db: Database, account_id: int, phone_list_id: int, *, now: datet
     return await db.row(PhoneList, BEGIN, params)
 
 
-async def load_batch(
-    db: Database,
-    phone_list: PhoneList,
-    new: Sequence[NewCall],
-    rejected: Sequence[Rejected],
-    *,
-    after: int,
-    done: int,
-    now: datetime,
-) -> None:
-    """Make calls of some rows and keep the rejections of others; `after` rows were done before, `done` are then.
-
-    Raises Overtaken where somebody else has done them, CampaignNotFound, CampaignClosed, LabelTaken; then nothing is
-    changed.
-    """
-    assert phone_list.campaign_id is not None
-    run, lifetime = await _promise(db, phone_list, len(new), after=after)
-    key = _key(phone_list)
-    async with db.transaction() as connection:
-        await connection.execute(loading.PATIENCE)
-        await _lock(connection, phone_list, after)
-        if rejected:
-            async with connection.cursor() as cursor, cursor.copy(COPY_REJECTS) as copying:
-                for one in rejected:
-                    await copying.write_row((*key.values(), one.line, one.reason, one.value, one.earlier))
-        counts = {"loaded": len(new), "rejected": len(rejected)}
-        await connection.execute(FILL_RUN, {**key, "after": after, "loaded": len(new)})
-        await connection.execute(GO_ON, {**key, **counts, "done": done, "now": now})
-        # Last, because its triggers lock counters for which every call of the campaign waits.
-        await loading.copy(
-            connection,
-            phone_list.account_id,
-            phone_list.campaign_id,
-            phone_list.phone_list_id,
-            new,
-            first_ordinal=run.first_ordinal,
-            lifetime=lifetime,
-            now=now,
-        )
-
-
-async def _promise(db: Database, phone_list: PhoneList, count: int, *, after: int) -> tuple[_Run, int | None]:
-    """Ordinals for a batch: those that a loader which died here was promised, if they are as many as now."""
-    key = _key(phone_list)
-    async with db.transaction() as connection:
-        await _lock(connection, phone_list, after)
-        run = await row(connection, _Run, RUN, {**key, "after": after})
-        if run is not None and run.promised < count:
-            # Fewer were good when it died. What it was promised stays empty.
-            await connection.execute(FORGET_RUN, {**key, "after": after})
-            run = None
-        params = {**key, "campaign_id": phone_list.campaign_id, "count": 0 if run else count}
-        campaign = await row(connection, _Campaign, PROMISE, params)
-        if campaign is None:
-            raise CampaignNotFound()
-        if campaign.status == "cancelled":
-            raise CampaignClosed()
-        if run is None:
-            run = _Run(after_row=after, first_ordinal=campaign.first_ordinal, promised=count)
-            added = {"after": after, "first_ordinal": run.first_ordinal, "count": count, "loaded": 0}
-            await connection.execute(ADD_RUN, {**key, **added})
-        return run, campaign.lifetime
-
-
-async def _lock(connection: Connection, phone_list: PhoneList, after: int) -> None:
-    held = await row(connection, _Open, LOCK, _key(phone_list))
-    if held is None or held.done != after:
-        raise Overtaken()
-
-
-async def wake(db: Database, phone_list: PhoneList, *, now: datetime) -> None:
-    """Let a campaign that had completed run again, now that it has calls.
-
-    Raises CampaignNotFound, CampaignClosed, NoMoney.
-    """
-    assert phone_list.campaign_id is not None
-    async with db.transaction() as connection:
-        await take_ordinals(connection, phone_list.account_id, phone_list.campaign_id, 0, now)
-
-
 async def finish(db: Database, phone_list: PhoneList, *, error: str | None = None, now: datetime) -> None:
-    """Nothing is left to do, or nothing can be done; the bytes are forgotten either way."""
-    key = _key(phone_list)
+    """Nothing is left to do, and the bytes are forgotten; or nothing can be done, until somebody says `retry`."""
+    key = key_of(phone_list)
     async with db.transaction() as connection:
         state = "loaded" if error is None else "failed"
         await connection.execute(FINISH, {**key, "state": state, "error": error, "now": now})
-        await connection.execute(FORGET_CHUNKS, key)
+        if error is None:
+            await connection.execute(FORGET_CHUNKS, key)
+
+
+async def died(db: Database, account_id: int, phone_list_id: int) -> None:
+    """A process died over this list."""
+    await db.execute(DIED, {"account_id": account_id, "phone_list_id": phone_list_id})
+
+
+async def retry(db: Database, phone_list_id: int) -> bool:
+    """Let a list that failed go on where it stopped; False where it has not failed."""
+    return await db.execute(RETRY, {"phone_list_id": phone_list_id}) == 1
 
 
 async def left(db: Database, *, now: datetime, idle: timedelta) -> list[PhoneList]:
@@ -411,18 +302,18 @@ async def left(db: Database, *, now: datetime, idle: timedelta) -> list[PhoneLis
 async def rejects(db: Database, phone_list: PhoneList) -> AsyncIterator[list[Rejected]]:
     """The rows that did not become calls, in the order of the file, a page at a time."""
     after = 0
-    while found := await db.rows(Rejected, REJECTS, {**_key(phone_list), "after": after, "limit": _PAGE}):
+    while found := await db.rows(Rejected, REJECTS, {**key_of(phone_list), "after": after, "limit": _PAGE}):
         yield found
         after = found[-1].line
 
 
 async def calls_of(db: Database, phone_list: PhoneList, campaign_id: int) -> AsyncIterator[list[LoadedCall]]:
     """The calls that came of a list, the newest first, a page at a time."""
-    for run in await db.rows(_Run, RUNS, _key(phone_list)):
+    for run in await db.rows(Run, RUNS, key_of(phone_list)):
         until = run.first_ordinal + run.promised
         while until > run.first_ordinal:
             params = {
-                **_key(phone_list),
+                **key_of(phone_list),
                 "campaign_id": campaign_id,
                 "after": run.first_ordinal,
                 "until_ordinal": until,
@@ -435,7 +326,8 @@ async def calls_of(db: Database, phone_list: PhoneList, campaign_id: int) -> Asy
             until = found[-1].ordinal - 1
 
 
-def _key(phone_list: PhoneList) -> dict[str, int]:
+def key_of(phone_list: PhoneList) -> dict[str, int]:
+    """The parameters that name a list."""
     return {"account_id": phone_list.account_id, "phone_list_id": phone_list.phone_list_id}
 
 

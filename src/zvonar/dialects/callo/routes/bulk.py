@@ -27,6 +27,7 @@ from zvonar.dialects.callo.requests.bulk import (
 from zvonar.dialects.callo.requests.form import Form
 from zvonar.dialects.callo.routes.common import BIGINT, Req, Service, account_of, campaign_of, opened
 from zvonar.intake import reasons, upload
+from zvonar.intake.jobs import enqueue
 from zvonar.intake.judge import Layout
 from zvonar.intake.sheet import FileEmpty, FileIsBinary
 from zvonar.intake.workbook import WorkbookTooLarge, WorkbookUnreadable
@@ -98,9 +99,6 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
 
 
 async def _accepted(service: Service, account: Account, form: BulkForm) -> dict[str, Any]:
-    # Imported here: only an API that gets lists needs the job library.
-    from zvonar.intake.jobs import enqueue
-
     campaign = await campaign_of(service.db, account, form.campaign_id)
     _check(account, campaign, form)
     field = form.sent.field

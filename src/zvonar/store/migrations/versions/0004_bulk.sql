@@ -5,7 +5,7 @@ ALTER TABLE phone_lists
     ADD COLUMN total integer NOT NULL DEFAULT 0,   -- rows with something in them, as counted when it came
     ADD COLUMN done integer NOT NULL DEFAULT 0,    -- how many of these are calls or rejected by now
     ADD COLUMN layout jsonb NOT NULL DEFAULT '{}', -- which column holds what
-    ADD COLUMN tries integer NOT NULL DEFAULT 0,   -- processes that began on it since its last batch
+    ADD COLUMN deaths integer NOT NULL DEFAULT 0,  -- processes that died over its next batch
     ADD COLUMN error text,                         -- why it failed, one word
     ADD COLUMN updated_at timestamptz,
     ADD COLUMN finished_at timestamptz;
@@ -14,7 +14,7 @@ UPDATE phone_lists SET total = loaded + rejected, done = loaded + rejected, upda
 ALTER TABLE phone_lists ALTER COLUMN updated_at SET NOT NULL;
 CREATE INDEX phone_lists_unfinished ON phone_lists (updated_at) WHERE state IN ('accepted', 'loading');
 
--- The list as it was sent, until it has been worked off.
+-- The list as it was sent, until it has been loaded.
 CREATE TABLE phone_list_chunks (
     account_id bigint NOT NULL,
     phone_list_id bigint NOT NULL,
