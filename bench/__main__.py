@@ -13,15 +13,16 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, dial, lease, memory
+from bench import callee, callo_import, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "memory", "dial")
+BENCHES = ("lease", "memory", "callo_import", "dial")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
+TINY_IMPORT = callo_import.Size(rows=2000)
 
 
 def main(
@@ -30,7 +31,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the rows go.", dir_okay=False)] = RESULTS,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="A short lease: whether it measures, not how fast.")
+        bool, typer.Option("--tiny", help="A short lease and import: whether they measure, not how fast.")
     ] = False,
 ) -> None:
     """Measure."""
@@ -44,7 +45,7 @@ def main(
     failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            for some in _measured(made, wanted, TINY if tiny else lease.Size()):
+            for some in _measured(made, wanted, tiny=tiny):
                 figures += some
     except (NotMeasured, ZvonarError) as exc:
         failure = exc
@@ -57,14 +58,17 @@ def main(
         raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], size: lease.Size) -> Iterator[list[Figure]]:
+def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[Figure]]:
     if "lease" in wanted:
-        yield uvloop.run(lease.measure(made, size))
-    if "memory" in wanted or "dial" in wanted:
+        yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
+    if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
             if "memory" in wanted:
                 yield uvloop.run(memory.idle(roles))
+            if "callo_import" in wanted:
+                size = TINY_IMPORT if tiny else callo_import.Size()
+                yield uvloop.run(callo_import.measure(made, roles, size))
             if "dial" in wanted:
                 with callee.answering(made):
                     yield uvloop.run(dial.measure(made, roles, trunk))
