@@ -16,8 +16,8 @@ import msgspec
 import procrastinate
 import psycopg
 import structlog
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
-from procrastinate.jobs import DeleteJobCondition, Job
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import DeleteJobCondition, Job, Status
 
 from zvonar.intake.process import AWAY, CONFIG, OVERTAKEN, STOPPED, Config
 from zvonar.store import phone_lists
@@ -65,7 +65,7 @@ async def _elsewhere(account_id: int, phone_list_id: int) -> None:
 
 def _deferred(app: procrastinate.App, phone_list_id: int, **options: Any) -> Any:
     # One job of a list waits at a time; whoever asks for another one means the same.
-    return app.configure_task(TASK, queue=QUEUE, queueing_lock=f"phone_list {phone_list_id}", **options)
+    return app.configure_task(TASK, queue=QUEUE, queueing_lock=f"{phone_lists.JOB}{phone_list_id}", **options)
 
 
 async def enqueue(connection: Connection, account_id: int, phone_list_id: int) -> None:
@@ -147,7 +147,10 @@ class Worker:
         while True:
             for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=DEAD):
                 log.warning("intake.taken_over", job=job.id)
-                await app.job_manager.retry_job(job)
+                try:
+                    await app.job_manager.retry_job(job)
+                except UniqueViolation:  # another job of the same list waits already
+                    await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
             for left in await phone_lists.left(self._db, now=self._clock(), idle=IDLE):
                 deferred = _deferred(app, left.phone_list_id)
                 with contextlib.suppress(AlreadyEnqueued):

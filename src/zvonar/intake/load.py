@@ -1,6 +1,7 @@
 """How is a list worked off? Batch after batch, each a transaction, from wherever the last loader stopped."""
 
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Callable
 from datetime import datetime
@@ -111,6 +112,7 @@ async def _batches(
     reader = await asyncio.to_thread(_opened, file, judge, phone_list.done)
     progress(phone_list.done, phone_list.total)
     after = phone_list.done
+    clashed = False  # whether a label of this list was taken
     # The next batch is read while the database takes this one.
     reading = asyncio.create_task(asyncio.to_thread(reader.batch, rows))
     try:
@@ -118,7 +120,7 @@ async def _batches(
             if stop.is_set():
                 raise _Stopped
             reading = asyncio.create_task(asyncio.to_thread(reader.batch, rows))
-            await _load(db, phone_list, judge, batch, after, clock)
+            clashed |= await _load(db, phone_list, judge, batch, after, clashed, clock)
             after = batch.done
             progress(after, max(phone_list.total, after))
     finally:
@@ -136,10 +138,15 @@ def _opened(file: BinaryIO, judge: Judge, done: int) -> Reader:
 
 
 async def _load(
-    db: Database, phone_list: PhoneList, judge: Judge, batch: Batch, after: int, clock: Clock
-) -> None:
+    db: Database, phone_list: PhoneList, judge: Judge, batch: Batch, after: int, clashed: bool, clock: Clock
+) -> bool:
+    """Load a batch; whether one of its labels was taken.
+
+    A list whose labels were all free so far is loaded without a look at them: the unique index refuses what is taken,
+    and only then are they looked at.
+    """
     assert phone_list.campaign_id is not None
-    for attempt in range(_LABELS):
+    for attempt in itertools.count():
         now = clock()
         judged = await settled(
             db,
@@ -147,6 +154,7 @@ async def _load(
             batch,
             account_id=phone_list.account_id,
             campaign_id=phone_list.campaign_id,
+            by_label=clashed,
             now=now,
         )
         try:
@@ -154,11 +162,13 @@ async def _load(
                 db, phone_list, judged.accepted, judged.rejected, after=after, done=batch.done, now=now
             )
             break
-        except LabelTaken:  # between the look and the load
-            if attempt == _LABELS - 1:
+        except LabelTaken:
+            if attempt == _LABELS:
                 raise
+            clashed = True
     if judged.accepted:
         await batches.wake(db, phone_list, now=now)
+    return clashed
 
 
 async def _give_up(db: Database, phone_list: PhoneList, word: str, clock: Clock) -> None:

@@ -52,9 +52,17 @@ class Reader:
 
 
 async def settled(
-    db: Database, judge: Judge, batch: Batch, *, account_id: int, campaign_id: int, now: datetime
+    db: Database,
+    judge: Judge,
+    batch: Batch,
+    *,
+    account_id: int,
+    campaign_id: int,
+    by_label: bool = True,
+    now: datetime,
 ) -> Judged:
-    """What becomes of a batch beside what the store knows."""
+    """What becomes of a batch beside what the store knows; of labels only `by_label`."""
     stopped = await stoplist.stopped(db, account_id, phones_of(batch.looked), now=now)
-    taken = await labels.taken(db, account_id, campaign_id, labels_of(batch.looked))
+    wanted = labels_of(batch.looked) if by_label else []
+    taken = await labels.taken(db, account_id, campaign_id, wanted)
     return judge.settle(batch.looked, stopped=stopped, taken=taken)

@@ -21,6 +21,9 @@ Enqueue = Callable[
 ]  # account and list, in the transaction that accepts it
 
 
+JOB = "phone_list "  # and its id: the lock by which a job of a list is known
+
+
 class PhoneListNotFound(NotFound):
     """There is no such phone list in this account."""
 
@@ -139,9 +142,11 @@ UPDATE phone_lists SET state = %(state)s, error = %(error)s, updated_at = %(now)
 WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND state IN ('accepted', 'loading')
 """
 
-# Lists that nobody has come on with for a while.
+# Lists that nobody has come on with for a while, and that no job will.
 LEFT = f"""
-SELECT {_LIST} FROM phone_lists WHERE state IN ('accepted', 'loading') AND updated_at < %(now)s
+SELECT {_LIST} FROM phone_lists l WHERE state IN ('accepted', 'loading') AND updated_at < %(now)s
+  AND NOT EXISTS (SELECT FROM procrastinate_jobs j
+                  WHERE j.queueing_lock = '{JOB}' || l.phone_list_id AND j.status IN ('todo', 'doing'))
 ORDER BY updated_at LIMIT 100
 """
 
@@ -295,7 +300,7 @@ async def retry(db: Database, phone_list_id: int) -> bool:
 
 
 async def left(db: Database, *, now: datetime, idle: timedelta) -> list[PhoneList]:
-    """Lists that are not finished and have not come on for so long."""
+    """Lists that are not finished, have not come on for so long, and have no job."""
     return await db.rows(PhoneList, LEFT, {"now": now - idle})
 
 
