@@ -13,12 +13,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.intake.books import bomb, xlsx
 
 from zvonar.core.campaign import CampaignType
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.intake import load
 from zvonar.store import calls, campaigns, phone_lists, stoplist
+
+from ...intake.books import bomb, xlsx
 
 if TYPE_CHECKING:
     import httpx
@@ -351,3 +352,23 @@ def test_any_list_gets_a_shaped_answer_and_an_error_changes_nothing(
         assert response.status_code == 400, response.text
         assert list(response.json()) == ["status", "data"]
     assert after - before == (response.status_code == 200)
+
+
+@given(
+    path=st.sampled_from([IDS, PROGRESS, REJECTED]),
+    campaign=st.none() | st.text(max_size=20) | st.integers().map(str),
+    phone_list=st.none() | st.text(max_size=20) | st.integers().map(str),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_question_about_a_list_gets_a_shaped_answer(
+    house: House, known: tuple[str, int, Tenant], path: str, campaign: str | None, phone_list: str | None
+) -> None:
+    asked = {"public_key": known[0], "campaign_id": campaign or str(known[1]), "phonelist_id": phone_list}
+    query = "&".join(
+        f"{name}={quote(value.encode('utf-8', 'surrogatepass'))}"
+        for name, value in asked.items()
+        if value is not None
+    )
+    response = house.send("GET", f"{path}?{query}")
+    assert response.status_code == 400, response.text
+    assert list(response.json()) == ["status", "data"]
