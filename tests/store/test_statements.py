@@ -22,7 +22,11 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(
         ("account_id", "call_id", "campaign_id", "clip_id", "trunk_id", "phone_list_id", "epoch"), 1
     ),
-    **dict.fromkeys(("delivery_id", "tariff_id", "first_ordinal", "after"), 1),
+    **dict.fromkeys(("delivery_id", "tariff_id", "first_ordinal", "after", "skipped"), 1),
+    **dict.fromkeys(("key_count", "key_seconds", "number_count", "number_seconds"), 1),
+    **dict.fromkeys(("key_scope", "number_scope", "cause"), "x"),
+    **dict.fromkeys(("key", "number"), b"x"),
+    **dict.fromkeys(("seen", "since", "created_from", "created_till", "updated_from", "updated_till"), NOW),
     **dict.fromkeys(
         ("limit", "count", "lifetime", "loaded", "rejected", "attempt", "status_code", "priority"), 1
     ),
@@ -43,9 +47,9 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("call_ids", "event_ids", "account_ids", "accounts", "campaigns", "limits")},
     **dict.fromkeys(("total", "done", "chunk", "until_ordinal"), 1),
     "layout": Jsonb({}),
-    "phones": ["x"],
     "content_types": ["x"],
-    "labels": ["x"],
+    **{name: ["x"] for name in ("labels", "phones", "outcomes")},
+    "campaign_ids": [1],
     "scope": "x",
     "scopes": ["x"],
     "untils": [NOW],
@@ -88,6 +92,16 @@ NULLABLE = {
         "next_at",
     ),
     *("error@phone_lists.FINISH",),
+    "cause",
+    *(
+        f"{side}_{end}@results.{name}"
+        for side in ("created", "updated")
+        for end in ("from", "till")
+        for name in ("BY_PHONES", "FILTERED_PAGE")
+    ),
+    *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
+    *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
+    "campaign_ids@campaigns.OF_ACCOUNT",
     *("account_id@trunks.PUT", "status@outbox.FAILED", "state@legs.END", "started_at@campaigns.ADD"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")

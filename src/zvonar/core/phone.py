@@ -71,6 +71,8 @@ def parse(text: str, *, country: str, trial: bool) -> Phone:
         except library.NumberParseException:
             continue
         e164 = library.format_number(number, library.PhoneNumberFormat.E164)
+        if len(e164) > 16:  # E.164 has 15 digits, and some plans allow more
+            continue
         if library.is_valid_number(number):
             return Phone(e164=e164, country=library.region_code_for_number(number) or "001")
         if possible is None and library.is_possible_number(number):

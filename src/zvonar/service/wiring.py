@@ -6,6 +6,7 @@ from datetime import datetime
 from litestar.types import ControllerRouterHandler
 
 from zvonar.dialects.autocall import callbacks
+from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.uis import routes as uis
 from zvonar.reports.postgres import PostgresReportStore
@@ -13,7 +14,7 @@ from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
 # Each dialect that tells the outside what happened, in its own bytes.
-RENDERERS = (callbacks.render,)
+RENDERERS = (callbacks.render, postback.render)
 
 
 def render(event: Event) -> Sequence[Rendered]:
@@ -26,6 +27,6 @@ def routes(
 ) -> list[ControllerRouterHandler]:
     """The routes of every dialect."""
     return [
-        *callo.routes(callo.Service(db=db, now=now)),
+        *callo.routes(callo.Service(db=db, now=now, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -29,6 +29,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
     order_key: str  # deliveries of one key to one address keep the order of their events
     content_type: str
     body: bytes
+    method: Literal["POST", "GET"] = "POST"
+    url: str | None = None  # what is asked for, where that is not the address itself
 
 
 Renderer = Callable[[Event], Sequence[Rendered]]

@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import adding, bulk, results
+from zvonar.dialects.callo.routes import account, adding, bulk, numbers, results, steering
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -18,7 +18,14 @@ def routes(service: Service) -> list[Router]:
     return [
         Router(
             prefix,
-            route_handlers=[*adding.handlers(service), *results.handlers(service), *bulk.handlers(service)],
+            route_handlers=[
+                *adding.handlers(service),
+                *results.handlers(service),
+                *steering.handlers(service),
+                *account.handlers(service),
+                *numbers.handlers(service),
+                *bulk.handlers(service),
+            ],
             request_max_body_size=limits.MAX_BODY,
             exception_handlers={
                 errors.CalloError: errors.render,

@@ -15,7 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from zvonar.core.campaign import CampaignStatus, CampaignType
 from zvonar.dialects.callo import answers, errors, limits
-from zvonar.dialects.callo.errors import FormInvalid, PhoneListMissing
+from zvonar.dialects.callo.errors import FormInvalid
 from zvonar.dialects.callo.requests.bulk import (
     FILE,
     BulkForm,
@@ -145,11 +145,11 @@ def _check(account: Account, campaign: Campaign, form: BulkForm) -> None:
 
 async def _phone_list(service: Service, account: Account, phone_list_id: int) -> PhoneList:
     if phone_list_id not in BIGINT:
-        raise PhoneListMissing(phone_list_id)
+        raise errors.phone_list_missing(phone_list_id)
     try:
         return await phone_lists.get(service.db, account.account_id, phone_list_id)
     except PhoneListNotFound:
-        raise PhoneListMissing(phone_list_id) from None
+        raise errors.phone_list_missing(phone_list_id) from None
 
 
 async def _call_ids(service: Service, found: PhoneList, campaign: Campaign) -> AsyncIterator[bytes]:
