@@ -6,7 +6,7 @@ import csv
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ import psutil
 from msgspec import Struct
 
 from bench.ground import Ground, now
+from bench.memory import bare as bare_memory
 from bench.results import Figure, NotMeasured, figure, percentile
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.schedule import ALL_DAY
@@ -26,6 +27,7 @@ from zvonar.store.db import Database
 
 DEADLINE = 600.0  # seconds for the whole list
 LOOK = 0.05  # seconds between two looks at what is done
+CALM = 4.0  # seconds of the same requests before the list comes
 PAUSE = 0.02  # seconds between two requests of whoever asks meanwhile
 KEYS = 3  # who ask, so that none of them meets its limit
 SINGLES = 4  # every so manieth of them adds a call to the very campaign of the list
@@ -36,6 +38,10 @@ BARE = """
 CREATE TABLE bare_calls (LIKE calls INCLUDING ALL);
 COPY (SELECT * FROM calls WHERE campaign_id = {campaign_id} ORDER BY ordinal) TO STDOUT
 """
+
+# The bytes of the list, and nothing else.
+KEPT = "CREATE TABLE kept (chunk bytea)"
+KEEP = "COPY kept FROM STDIN (FORMAT binary)"
 
 # Counted in the transaction that makes the calls.
 LOADED = "SELECT coalesce(sum(loaded), 0) FROM phone_lists WHERE campaign_id = %(campaign_id)s"
@@ -52,7 +58,6 @@ class Meanwhile(Struct, kw_only=True):
 
     waits: list[float]  # milliseconds of each request
     memory: float = 0.0  # the most that the processes of the list took, in MB of RSS
-    worker: float = 0.0  # the most that the worker itself took
 
 
 async def measure(ground: Ground, roles: dict[str, psutil.Process], size: Size) -> list[Figure]:
@@ -65,35 +70,47 @@ async def measure(ground: Ground, roles: dict[str, psutil.Process], size: Size) 
         account, *askers = accounts
         campaign_id = await _campaign(db, account["account_id"])
         url = f"http://127.0.0.1:{ground.ports.receiver}/manager/cabapi_external/api/v1/"
-        meanwhile = Meanwhile(waits=[])
-        with _list(size.rows) as file:
-            began = time.perf_counter()
+        calm, meanwhile = Meanwhile(waits=[]), Meanwhile(waits=[])
+        single = {"public_key": account["callo_public_key"], "campaign_id": str(campaign_id)}
+        with _list(size.rows) as path:
             async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=DEADLINE)) as client:
-                single = {"public_key": account["callo_public_key"], "campaign_id": str(campaign_id)}
-                watching = asyncio.create_task(_watch(client, roles["worker"], askers, single, meanwhile))
-                try:
-                    await _send(client, account["callo_public_key"], campaign_id, file)
+                numbers = itertools.count()
+                async with _asking(client, roles["worker"], askers, single, numbers, calm):
+                    await asyncio.sleep(CALM)
+                async with _asking(client, roles["worker"], askers, single, numbers, meanwhile):
+                    began = time.perf_counter()
+                    await _send(client, account["callo_public_key"], campaign_id, path.open("rb"))
                     answered = time.perf_counter() - began
                     await _until(db, campaign_id, size.rows)
                     took = time.perf_counter() - began
-                finally:
-                    watching.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await watching
-        ground.report("callo_import: bare COPY")
+            ground.report("callo_import: bare COPY")
+            kept = await _kept(db, path)
         bare = await _bare(db, campaign_id)
     rows = f"{size.rows} rows"
+    waits = [percentile(seen.waits, 99) for seen in (meanwhile, calm)]
+    memory = [meanwhile.memory], "MB", [bare_memory("importer").rss]
     return [
         figure("callo_import", f"{rows}, upload to leasable", [took], "s", [bare], at_most=4 * bare),
-        figure("callo_import", f"{rows}, upload to answer", [answered], "s"),
-        figure("callo_import", "importer's memory, RSS", [meanwhile.memory], "MB", at_most=400.0),
-        figure("callo_import", "worker's memory meanwhile, RSS", [meanwhile.worker], "MB"),
-        figure("callo_import", "API meanwhile, p99", [percentile(meanwhile.waits, 99)], "ms", at_most=100.0),
+        figure("callo_import", f"{rows}, upload to answer", [answered], "s", [kept]),
+        figure("callo_import", "importer's memory, RSS", *memory, at_most=400.0),
+        figure("callo_import", "API meanwhile, p99", [waits[0]], "ms", [waits[1]], at_most=100.0),
     ]
 
 
+@contextlib.asynccontextmanager
+async def _asking(*of: Any) -> AsyncIterator[None]:
+    """Somebody asks all the while."""
+    asking = asyncio.create_task(_ask(*of))
+    try:
+        yield
+    finally:
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+
+
 @contextlib.contextmanager
-def _list(rows: int) -> Iterator[BinaryIO]:
+def _list(rows: int) -> Iterator[Path]:
     """CSV: numbers with labels of their own, as a shop would send them."""
     with tempfile.TemporaryDirectory() as room:
         path = Path(room) / "numbers.csv"
@@ -102,8 +119,7 @@ def _list(rows: int) -> Iterator[BinaryIO]:
             writer.writerows(
                 (f"+79{100_000_000 + n * 611_953 % 900_000_000:09d}", f"order_{n}") for n in range(rows)
             )
-        with path.open("rb") as sent:
-            yield sent
+        yield path
 
 
 async def _send(client: aiohttp.ClientSession, key: str, campaign_id: int, file: BinaryIO) -> None:
@@ -123,15 +139,16 @@ async def _until(db: Database, campaign_id: int, rows: int) -> None:
             await asyncio.sleep(LOOK)
 
 
-async def _watch(
+async def _ask(
     client: aiohttp.ClientSession,
     worker: psutil.Process,
     askers: list[dict[str, Any]],
     single: dict[str, str],
+    numbers: Iterator[int],
     seen: Meanwhile,
 ) -> None:
     """Ask for results and add single calls, over and over, and look at the memory."""
-    for number in itertools.count():
+    for number in numbers:
         path, params = "phones/call/", {**single, "phone": f"+7916{number:07d}"}
         if number % SINGLES:
             key = askers[number % len(askers)]["callo_public_key"]
@@ -143,10 +160,20 @@ async def _watch(
                 raise NotMeasured(f"Somebody who asked meanwhile was refused: {response.status} {said}")
         seen.waits.append((time.perf_counter() - began) * 1000)
         with contextlib.suppress(psutil.NoSuchProcess):
-            seen.worker = max(seen.worker, worker.memory_info().rss / MB)
-            importers = worker.children()
-            seen.memory = max(seen.memory, sum(process.memory_info().rss for process in importers) / MB)
+            taken = sum(process.memory_info().rss for process in worker.children())
+            seen.memory = max(seen.memory, taken / MB)
         await asyncio.sleep(PAUSE)
+
+
+async def _kept(db: Database, path: Path) -> float:
+    await db.execute(KEPT)
+    began = time.perf_counter()
+    async with db.connection() as connection, connection.cursor() as cursor, cursor.copy(KEEP) as copying:
+        copying.set_types(["bytea"])
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                await copying.write_row((piece,))
+    return time.perf_counter() - began
 
 
 async def _bare(db: Database, campaign_id: int) -> float:

@@ -23,6 +23,7 @@ IMPORTS = {
     "zvonar.service.plant, zvonar.speech.clips, zvonar.speech.synthesis.espeak",
     "worker": "zvonar.service.role, zvonar.delivery.worker, zvonar.intake.jobs, "
     "zvonar.service.meters, zvonar.service.wiring",
+    "importer": "zvonar.service.importer, phonenumbers, zvonar.core.phone_fast",
 }
 
 

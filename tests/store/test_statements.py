@@ -50,6 +50,7 @@ SAMPLES: dict[str, Any] = {
     "content_types": ["x"],
     **{name: ["x"] for name in ("labels", "phones", "outcomes")},
     "campaign_ids": [1],
+    "calls": Jsonb([]),
     "scope": "x",
     "scopes": ["x"],
     "untils": [NOW],

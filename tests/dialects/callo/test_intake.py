@@ -119,6 +119,56 @@ def test_no_second_has_more_than_twenty_requests_in_whatever_order_they_come(
     house.run(house.db.execute("DELETE FROM rate_limits WHERE key_hash = %s", [key]))
 
 
+def test_who_waits_for_a_campaign_keeps_no_other_waiting(house: House, tenant: Tenant) -> None:
+    held, free = house.campaign(tenant), house.campaign(tenant)
+    at_once(house, form(tenant, held), form(tenant, held), form(tenant, free), form(tenant, free))
+
+    async def work() -> list[int]:
+        async with house.db.transaction() as connection:
+            # As a bulk load holds it.
+            await connection.execute("SELECT FROM campaigns WHERE campaign_id = %s FOR UPDATE", [held])
+            waiting = [
+                asyncio.create_task(house.client.post(PATH, data=form(tenant, held))) for _ in range(2)
+            ]
+            served = [await house.client.post(PATH, data=form(tenant, free, label=f"l{n}")) for n in range(3)]
+            assert not any(task.done() for task in waiting)
+        return [response.status_code for response in [*served, *await asyncio.gather(*waiting)]]
+
+    house.clock += timedelta(seconds=2)
+    assert house.run(work()) == [200] * 5
+
+
+def test_what_comes_together_is_judged_one_by_one(house: House, tenant: Tenant) -> None:
+    stranger, poor = house.tenant(), house.tenant(balance="0")
+    campaign_id = house.campaign(tenant)
+    forms = [
+        form(tenant, campaign_id, label="a", phone="+70001230011"),
+        form(stranger, campaign_id),
+        form(tenant, campaign_id, label="a", phone="+70001230021"),
+        form(poor, house.campaign(poor)),
+        form(tenant, campaign_id, text="nobody has said this", phone="+70001230031"),
+        form(tenant, campaign_id, label="b", max_call_time=5, phone="+70001230041"),
+    ]
+    house.clock += timedelta(seconds=2)
+
+    async def work() -> list[httpx.Response]:
+        return await asyncio.gather(*(house.client.post(PATH, data=fields) for fields in forms))
+
+    first, foreign, taken, broke, spoken, last = house.run(work())
+    assert {first.status_code, taken.status_code} == {200, 400}
+    assert foreign.json()["data"] == f"Campaign by id={campaign_id} don't found"
+    assert broke.json()["data"] == "Form isn't valid: * public_key\n  * Insufficient balance."
+    assert (spoken.status_code, last.status_code) == (200, 200)
+    assert in_store(house, campaign_id) == (3, 3, 3)
+    stored = house.run(
+        house.db.value(
+            "SELECT ARRAY[phone, label, overrides ->> 'max_call_time'] FROM calls WHERE call_id = %s",
+            [last.json()["call_id"]],
+        )
+    )
+    assert stored == ["+70001230041", "b", "5"]
+
+
 def test_a_key_that_was_known_stops_when_it_is_revoked(house: House, tenant: Tenant) -> None:
     campaign_id = house.campaign(tenant)
     assert codes(at_once(house, *[form(tenant, campaign_id)] * 2)) == {200: 2}

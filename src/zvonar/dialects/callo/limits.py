@@ -9,6 +9,8 @@ from zvonar.store.db import Database
 
 PER_KEY = limits.Rule(scope="callo.key", count=20, seconds=1)  # the reference: 20 requests a second
 
+NUMBER_SCOPE = "callo.phone"  # of the rule for one number in one campaign
+
 MAX_BODY = 1_000_000  # bytes of a form
 MAX_LIST = 101_000_000  # bytes of a form with a list of numbers
 MAX_PASTED = 20_000_000  # bytes of one that comes urlencoded: a million numbers
@@ -25,7 +27,7 @@ async def check_key(db: Database, key_hash: bytes, *, now: datetime) -> None:
 
 def per_number(limit: CallLimit) -> limits.Rule:
     """How often one number may be added to a campaign; by default the reference's 5/30sec."""
-    return limits.Rule(scope="callo.phone", count=limit.count, seconds=limit.seconds)
+    return limits.Rule(scope=NUMBER_SCOPE, count=limit.count, seconds=limit.seconds)
 
 
 def number_key(account_id: int, campaign_id: int, phone: str) -> bytes:

@@ -1,10 +1,12 @@
 """How do single calls come in? `phones/call/`, `phones/confirm/`, `phones/tellcode/`, `phones/flashcall/`."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
+import structlog
 from litestar import HttpMethod, Response, route
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -36,11 +38,15 @@ from zvonar.dialects.callo.routes.common import BIGINT, KEY_KIND, Req, Service, 
 from zvonar.dialects.callo.routes.known import Known
 from zvonar.dialects.callo.voices import voice_of
 from zvonar.store import accepting, accounts, trunks
-from zvonar.store.accepting import Accepted, Asking, Refusal, Spoken
+from zvonar.store.accepting import Acceptance, Accepted, Refusal, Request, Spoken
 from zvonar.store.accounts import Account
 from zvonar.store.calls import NewCall
 from zvonar.store.campaigns import Campaign
+from zvonar.store.db import StoreUnavailable
 
+log = structlog.get_logger(__name__)
+
+_GATHER = 0.01  # seconds from a call's acceptance to the ring for the dialer
 _LOOKS = 4  # at a campaign that changes while a call of it comes in
 
 _CALLED = frozenset({CampaignType.regular, CampaignType.pincode})
@@ -121,6 +127,10 @@ class Intake:
         self._db = service.db
         self._now = service.now
         self._known = Known(service.db, kind=KEY_KIND)
+        self._acceptance = Acceptance(
+            service.db, kind=KEY_KIND, per_key=limits.PER_KEY, number_scope=limits.NUMBER_SCOPE
+        )
+        self._ringing: asyncio.Task[None] | None = None
 
     async def add(
         self, form: Form, cleaned: Callable[[Form], CallForm], types: Collection[CampaignType]
@@ -131,22 +141,29 @@ class Intake:
         if key is None:
             cleaned(form)
         assert key is not None
+        key_hash = accounts.hash_key(key)
         try:
-            account = await self._known.account(key, now=now)
+            account = await self._known.account(key, key_hash, now=now)
         except Unauthorised:
             raise FormInvalid({"public_key": errors.UNKNOWN_KEY}) from None
         try:
             asked = cleaned(form)
-            return await self._add(account, key, asked, types, now=now)
+            return await self._add(account, key_hash, asked, types, now=now)
         except _Counted as exc:
             raise exc.refusal from None
         except CalloError:
             # What comes to nothing before it reaches the statement is a request as well.
-            await limits.check_key(self._db, accounts.hash_key(key), now=now)
+            await limits.check_key(self._db, key_hash, now=now)
             raise
 
     async def _add(
-        self, account: Account, key: str, asked: CallForm, types: Collection[CampaignType], *, now: datetime
+        self,
+        account: Account,
+        key_hash: bytes,
+        asked: CallForm,
+        types: Collection[CampaignType],
+        *,
+        now: datetime,
     ) -> Added:
         if asked.campaign_id not in BIGINT:
             raise CampaignMissing(asked.campaign_id)
@@ -163,21 +180,36 @@ class Intake:
                 if fresh:
                     raise
                 continue  # it was found wanting by how the campaign was
-            asking = Asking(
-                key=accounts.hash_key(key),
-                kind=KEY_KIND,
-                per_key=limits.PER_KEY,
+            request = Request(
+                campaign=campaign,
+                new=new,
+                says=says,
+                key=key_hash,
                 number=limits.number_key(account.account_id, campaign.campaign_id, new.phone.e164),
                 per_number=limits.per_number(campaign.settings.call_limit),
+                at=now,
             )
-            accepted = await accepting.accept(self._db, campaign, new, asking, says=says, now=now)
+            accepted = await self._acceptance.accept(request)
             if isinstance(accepted, Accepted):
+                self._ring()
                 if says is not None and accepted.clip_id is not None:
                     self._known.met_clip(account.account_id, says.text, says.voice, accepted.clip_id)
                 return Added(call=accepted, campaign=campaign, new=new, at=now, allowed=allowed)
             if accepted is not Refusal.stale:
                 raise _refused(accepted, campaign, new.phone)
         raise FormInvalid({"campaign_id": errors.BUSY_CAMPAIGN})
+
+    def _ring(self) -> None:
+        """Tell the dialer soon; until then others may come, and one ring does for all."""
+        if self._ringing is None or self._ringing.done():
+            self._ringing = asyncio.create_task(self._rung())
+
+    async def _rung(self) -> None:
+        await asyncio.sleep(_GATHER)
+        try:
+            await accepting.ring(self._db)
+        except StoreUnavailable:
+            log.warning("callo.not_rung")  # the dialer looks by itself every second
 
     async def _new(
         self,

@@ -55,9 +55,8 @@ class Known:
         self._clips: _Memory[tuple[int, str], int] = _Memory(_MOST)
         self._trial: tuple[bool, datetime] | None = None
 
-    async def account(self, key: str, *, now: datetime) -> Account:
-        """Whose key this is, or Unauthorised."""
-        key_hash = accounts.hash_key(key)
+    async def account(self, key: str, key_hash: bytes, *, now: datetime) -> Account:
+        """Whose key this is, or Unauthorised. `key_hash`: of the key, as it is stored."""
         found = self._accounts.get(key_hash)
         if found is not None and timedelta(0) <= now - found[1] < _ACCOUNTS:
             return found[0]
