@@ -207,6 +207,19 @@ def test_whatever_the_bytes_every_line_is_accounted_for(content: bytes) -> None:
     assert accounted <= table.counted <= table.lines
 
 
+@given(content=encoded, piece=st.integers(1, 7))
+@settings(max_examples=200, deadline=None)
+def test_lines_are_counted_the_same_in_pieces_of_any_size(content: bytes, piece: int) -> None:
+    try:
+        whole = Sheet(BytesIO(content)).count()
+    except (FileEmpty, FileIsBinary):
+        return
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sheet, "_PIECE", piece)
+        pieces = Sheet(BytesIO(content)).count()
+    assert pieces == whole
+
+
 @given(
     content=encoded,
     rows=st.integers(1, 5),

@@ -15,7 +15,7 @@ STOPPED = 3  # exit code: told to stop, something is left
 OVERTAKEN = 4  # exit code: another process works on the same list
 AWAY = 5  # exit code: the database does not answer
 _CODES = {Ended.finished: 0, Ended.stopped: STOPPED, Ended.overtaken: OVERTAKEN}
-_NICE = 5  # whoever waits for an answer of the service goes first
+_NICE = 10  # whoever waits for an answer of the service goes first
 _LIFELINE = 0  # standard input: it ends when the worker does
 
 

@@ -21,6 +21,7 @@ from zvonar.core.errors import Invalid
 
 MAX_LINE = 20_000  # characters; the longest text to speak has 4,000
 _CHUNK = 1 << 20  # bytes read at once
+_PIECE = 1 << 18  # bytes counted at once
 _SAMPLE = 50  # rows that tell the delimiter
 _DELIMITERS = (";", "\t", ",")  # a list with commas inside its cells is the commonest doubt
 _BLANK = " \t\v\f\u00a0\ufeff"  # what may stand around a cell
@@ -86,9 +87,27 @@ class Sheet:
             yield Row(line=self.lines, cells=cells, fault=fault or wrong)
 
     def count(self) -> int:
-        """How many lines with something in them there are, whatever it is; quicker than reading rows."""
-        with contextlib.closing(self._texts()) as texts:
-            return sum(fault is not None or bool(text.strip(self._empty)) for text, fault in texts)
+        """How many lines with something in them there are, whatever it is; much quicker than reading rows.
+
+        Somebody waits for it, and so does everybody else whom the same process answers.
+        """
+        if self.encoding == "utf-16":
+            with contextlib.closing(self._texts()) as texts:
+                return sum(fault is not None or bool(text.strip(self._empty)) for text, fault in texts)
+        blank = f" \t{self.delimiter}".encode()
+        empty = re.compile(b"\n(?=[" + blank + b"]*\n)")
+        self._file.seek(len(codecs.BOM_UTF8) if self.encoding == "utf-8-sig" else 0)
+        found = 0
+        rest = b""
+        while chunk := self._file.read(_PIECE):
+            # It begins with the end of the line before.
+            text = b"\n" + (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            end = text.rfind(b"\n") + 1
+            found += text.count(b"\n", 1, end) - len(empty.findall(text, 0, end))
+            rest = text[end:]
+            if len(rest) > _PIECE:  # of a line without an end it is enough to know whether it is blank
+                rest = b"x" if rest.strip(blank) else b""
+        return found + bool(rest.strip(blank))
 
     def _texts(self) -> Generator[tuple[str, str | None], None, None]:
         self._file.seek(0)
