@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct, structs
 
+from zvonar.core.errors import Unauthorised
+from zvonar.store.accounts import Account
 from zvonar.store.db import Database, rows
 
 
@@ -41,6 +43,26 @@ ON CONFLICT (scope, key_hash) DO UPDATE SET
 WHERE r.hits[%(count)s] IS NULL
     OR r.hits[%(count)s] <= greatest(%(now)s::timestamptz, r.hits[1]) - make_interval(secs => %(seconds)s)
 RETURNING true
+"""
+
+# The same, for whoever a key belongs to: one look at both. An unknown key leaves no trace.
+USE_KEY = """
+WITH owner AS (
+    SELECT account_id, name, currency, timezone, countries, tariff_id, balance, held
+    FROM accounts JOIN keys USING (account_id)
+    WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > now())
+), taken AS (
+    INSERT INTO rate_limits AS r (scope, key_hash, hits, until)
+    SELECT %(scope)s, %(key_hash)s, ARRAY[%(now)s::timestamptz], %(until)s FROM owner
+    ON CONFLICT (scope, key_hash) DO UPDATE SET
+        hits = (greatest(%(now)s::timestamptz, r.hits[1]) || r.hits)[1:%(count)s],
+        until = greatest(excluded.until, r.until)
+    WHERE r.hits[%(count)s] IS NULL
+        OR r.hits[%(count)s] <= greatest(%(now)s::timestamptz, r.hits[1]) - make_interval(secs => %(seconds)s)
+    RETURNING true
+)
+SELECT owner.*, EXISTS (SELECT FROM taken) AS allowed FROM owner
 """
 
 # One more of each window, in the order of their names, so that two of these never wait for each other in a ring.
@@ -94,6 +116,28 @@ async def take(db: Database, rule: Rule, key: bytes, *, now: datetime) -> bool:
         "until": now + timedelta(seconds=rule.seconds),
     }
     return bool(await db.value(TAKE, params))
+
+
+async def use_key(db: Database, rule: Rule, key: bytes, *, kind: str, now: datetime) -> Account | None:
+    """The account of a key (its hash), or None where it has been used too often by a sliding rule.
+
+    Raises Unauthorised.
+    """
+    params = {
+        "key_hash": key,
+        "kind": kind,
+        "scope": rule.scope,
+        "count": rule.count,
+        "seconds": rule.seconds,
+        "now": now,
+        "until": now + timedelta(seconds=rule.seconds),
+    }
+    async with db.connection() as connection:
+        found = await (await connection.execute(USE_KEY, params)).fetchone()
+    if found is None:
+        raise Unauthorised()
+    *owner, allowed = found
+    return Account(**dict(zip(Account.__struct_fields__, owner, strict=True))) if allowed else None
 
 
 async def spend(db: Database, rules: Sequence[Rule], key: bytes, *, now: datetime) -> list[Budget]:

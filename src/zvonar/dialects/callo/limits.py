@@ -5,6 +5,7 @@ from datetime import datetime
 from zvonar.core.campaign import CallLimit
 from zvonar.dialects.callo.errors import TooManyRequests
 from zvonar.store import limits
+from zvonar.store.accounts import Account
 from zvonar.store.db import Database
 
 PER_KEY = limits.Rule(scope="callo.key", count=20, seconds=1)  # the reference: 20 requests a second
@@ -23,6 +24,14 @@ async def check_key(db: Database, key_hash: bytes, *, now: datetime) -> None:
     """Raise TooManyRequests where this key asks too often."""
     if not await limits.take(db, PER_KEY, key_hash, now=now):
         raise TooManyRequests
+
+
+async def use_key(db: Database, key_hash: bytes, *, kind: str, now: datetime) -> Account:
+    """Whose key this is. Raises Unauthorised, or TooManyRequests where it asks too often."""
+    account = await limits.use_key(db, PER_KEY, key_hash, kind=kind, now=now)
+    if account is None:
+        raise TooManyRequests
+    return account
 
 
 def per_number(limit: CallLimit) -> limits.Rule:

@@ -9,7 +9,7 @@ from litestar.types import ControllerRouterHandler
 
 from zvonar.core.campaign import CampaignStatus
 from zvonar.core.schedule import zone_of
-from zvonar.dialects.callo import answers, errors
+from zvonar.dialects.callo import answers, errors, statistics
 from zvonar.dialects.callo.requests.account import campaign_form, mode_form, statistics_form
 from zvonar.dialects.callo.routes.common import Req, Service, account_of, campaign_of, opened, zone_for
 from zvonar.store import campaigns, results
@@ -55,7 +55,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         return Response(answer, headers=errors.headers(language))
 
     @route("/phones/camp_stats", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def statistics(request: Req) -> Response[dict[str, Any]]:
+    async def counted_calls(request: Req) -> Response[dict[str, Any]]:
         """What has come of a campaign's calls."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -69,7 +69,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
             created_from=asked.created_from,
             created_till=asked.created_till,
         )
-        return Response(answers.statistics(counted, language=language), headers=errors.headers(language))
+        return Response(statistics.statistics(counted, language=language), headers=errors.headers(language))
 
     @route("/campaigns", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
     async def listed(request: Req) -> Response[list[dict[str, Any]]]:
@@ -82,7 +82,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         rows = [_listed(campaign) for campaign in found if mode == "all" or mode == _mode(campaign)]
         return Response(rows, headers=errors.headers(language))
 
-    return [balance, cost, statistics, listed]
+    return [balance, cost, counted_calls, listed]
 
 
 def _mode(campaign: Campaign) -> str:

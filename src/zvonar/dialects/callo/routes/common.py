@@ -47,11 +47,9 @@ async def account_of(service: Service, form: Form, *, now: datetime) -> Account 
     if key is None:
         return None
     try:
-        account = await accounts.by_key(service.db, key, kind=KEY_KIND)
+        return await limits.use_key(service.db, accounts.hash_key(key), kind=KEY_KIND, now=now)
     except Unauthorised:
         raise FormInvalid({"public_key": errors.UNKNOWN_KEY}) from None
-    await limits.check_key(service.db, accounts.hash_key(key), now=now)
-    return account
 
 
 def zone_for(account: Account | None) -> ZoneInfo:

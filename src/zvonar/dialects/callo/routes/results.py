@@ -1,13 +1,11 @@
 """What came of calls? `phones/call_by_id/`, `…/calls_by_phone/`, `…/calls_by_label/`, `…/all_calls/`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from litestar import HttpMethod, Response, route
+from litestar import HttpMethod, MediaType, Response, route
 from litestar.types import ControllerRouterHandler
 
-from zvonar.dialects.callo import answers, errors, limits, ours
-from zvonar.dialects.callo.answers import Reading
+from zvonar.dialects.callo import errors, limits, ours, rows
 from zvonar.dialects.callo.requests.results import all_form, by_id_form, by_label_form, by_phone_form
 from zvonar.dialects.callo.routes.common import (
     BIGINT,
@@ -20,10 +18,10 @@ from zvonar.dialects.callo.routes.common import (
     opened,
     zone_for,
 )
+from zvonar.dialects.callo.rows import Reading
 from zvonar.dialects.callo.words import Language
 from zvonar.store import calls, campaigns, results
 from zvonar.store.accounts import Account
-from zvonar.store.campaigns import Campaign
 from zvonar.store.results import Result
 
 
@@ -31,7 +29,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
     """The requests that read results."""
 
     @route("/phones/call_by_id", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def call_by_id(request: Req) -> Response[list[dict[str, Any]]]:
+    async def call_by_id(request: Req) -> Response[bytes]:
         """Results of calls, always as a list."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -41,12 +39,10 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         found = await results.by_ids(service.db, account.account_id, known)
         if asked.single and not found:
             raise errors.CallMissing(asked.call_ids[0])
-        of_calls = {call.campaign_id for call in found}
-        theirs = await campaigns.some(service.db, account.account_id, sorted(of_calls))
-        return await answer(request, language, account, found, theirs, expand=asked.expand)
+        return await answer(request, language, account, found, expand=asked.expand)
 
     @route("/phones/calls_by_phone", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def calls_by_phone(request: Req) -> Response[list[dict[str, Any]]]:
+    async def calls_by_phone(request: Req) -> Response[bytes]:
         """Results of all calls of a campaign to some numbers, newest first."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -60,12 +56,10 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         )
         if asked.single and not found:
             raise errors.phone_missing(numbers[0] or asked.phones[0])
-        return await answer(
-            request, language, account, found, {campaign.campaign_id: campaign}, expand=asked.expand
-        )
+        return await answer(request, language, account, found, expand=asked.expand)
 
     @route("/phones/calls_by_label", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def calls_by_label(request: Req) -> Response[list[dict[str, Any]]]:
+    async def calls_by_label(request: Req) -> Response[bytes]:
         """Results of the calls of a campaign that bear some labels."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
@@ -75,50 +69,45 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         found = await results.by_labels(service.db, account.account_id, campaign.campaign_id, asked.labels)
         if asked.single and not found:
             raise errors.Refused(ours.bad_label(asked.labels[0]))
-        return await answer(
-            request,
-            language,
-            account,
-            found,
-            {campaign.campaign_id: campaign},
-            expand=asked.expand,
-            label=True,
-        )
+        return await answer(request, language, account, found, expand=asked.expand, label=True)
 
     @route("/phones/all_calls", http_method=[HttpMethod.GET, HttpMethod.POST], status_code=200)
-    async def all_calls(request: Req) -> Response[list[dict[str, Any]]]:
+    async def all_calls(request: Req) -> Response[bytes]:
         """A page of a campaign's calls, newest first."""
         language, form = await opened(request)
         account = await account_of(service, form, now=service.now())
         asked = all_form(form, zone_for(account))
         assert account is not None
-        campaign = await campaign_of(service.db, account, asked.campaign_id)
-        found = await results.page(
-            service.db,
-            account.account_id,
-            campaign.campaign_id,
-            asked.which,
-            number=asked.page,
-            size=limits.PAGE,
-        )
-        return await answer(
-            request, language, account, found, {campaign.campaign_id: campaign}, expand=asked.expand
-        )
+        found: list[Result] = []
+        if asked.campaign_id in BIGINT:
+            found = await results.page(
+                service.db,
+                account.account_id,
+                asked.campaign_id,
+                asked.which,
+                number=asked.page,
+                size=limits.PAGE,
+            )
+        if not found:  # an empty page, or no campaign at all
+            await campaign_of(service.db, account, asked.campaign_id)
+        return await answer(request, language, account, found, expand=asked.expand)
 
     async def answer(
         request: Req,
         language: Language,
         account: Account,
         found: Sequence[Result],
-        theirs: Mapping[int, Campaign],
         *,
         expand: bool,
         label: bool = False,
-    ) -> Response[list[dict[str, Any]]]:
+    ) -> Response[bytes]:
         attempts = None
         if expand:
             ids = [call.call_id for call in found]
             attempts = await calls.attempts_of(service.db, account.account_id, ids)
+        # Campaigns are looked at only where something is told of them: what a key did, which way attempts went.
+        told = sorted({call.campaign_id for call in found if expand or call.steps is not None})
+        theirs = await campaigns.some(service.db, account.account_id, told) if told else {}
         reading = Reading(
             account_id=account.account_id,
             currency=account.currency,
@@ -126,7 +115,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
             base=base_url(service, request),
             campaigns=theirs,
         )
-        rows = answers.results(found, attempts, reading=reading, label=label)
-        return Response(rows, headers=errors.headers(language))
+        listed = rows.results(found, attempts, reading=reading, label=label)
+        return Response(listed, media_type=MediaType.JSON, headers=errors.headers(language))
 
     return [call_by_id, calls_by_phone, calls_by_label, all_calls]
