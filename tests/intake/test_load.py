@@ -235,3 +235,19 @@ async def test_a_list_that_nobody_comes_on_with_is_found(world: World) -> None:
     ]
     await world.work(list_id)
     assert await phone_lists.left(world.db, now=later, idle=minute) == []
+
+
+async def test_the_planner_knows_a_long_list_as_soon_as_it_is_loaded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zvonar.intake.load.LONG", 300)
+    list_id = await world.receive([f"{number(n)},l{n}" for n in range(300)], layout=Layout(label=1))
+    await world.work(list_id, rows=100)
+    looked = (
+        "EXPLAIN SELECT FROM calls "
+        f"WHERE account_id = {world.account.account_id} AND campaign_id = {world.campaign.campaign_id} "
+        "AND label = 'l7'"
+    )
+    async with world.db.connection() as connection:
+        plan = await (await connection.execute(looked.encode())).fetchall()
+    assert "calls_by_label" in "".join(line for (line,) in plan)

@@ -25,6 +25,7 @@ from zvonar.store.phone_lists import PhoneList
 log = structlog.get_logger(__name__)
 
 BATCH = 20_000  # rows of a transaction: half a second of work
+LONG = 10_000  # rows of a list of which the planner is told
 MAX_DEATHS = 5  # processes that end without a word over one batch, before the list is given up
 _LABELS = 5  # tries of a batch whose labels others take meanwhile
 
@@ -121,6 +122,8 @@ async def _batches(
                 raise _Stopped
             reading = asyncio.create_task(asyncio.to_thread(reader.batch, rows))
             clashed |= await _load(db, phone_list, judge, batch, after, clashed, clock)
+            if phone_list.total >= LONG and (after == 0 or batch.done >= phone_list.total):
+                await batches.learn(db)
             after = batch.done
             progress(after, max(phone_list.total, after))
     finally:

@@ -69,6 +69,17 @@ UPDATE phone_lists SET done = %(done)s, loaded = loaded + %(loaded)s, rejected =
 WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s
 """
 
+# Whoever looks for one call of a campaign that the planner knows nothing of may be given an index that only finds the
+# campaign, and read all of it: a label cost 0.1 s in a list of 100,000 that had just been loaded.
+LEARN = "ANALYZE calls (account_id, campaign_id, ordinal, phone, label)"
+
+
+async def learn(db: Database) -> None:
+    """Let the planner see what has been loaded."""
+    async with db.transaction() as connection:
+        await connection.execute(loading.PATIENCE)
+        await connection.execute(LEARN)
+
 
 async def load_batch(
     db: Database,
