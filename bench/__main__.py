@@ -13,17 +13,18 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, callo_add, callo_export, dial, lease, memory
+from bench import callee, callo_add, callo_export, callo_import, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "memory", "dial", "callo_add", "callo_export")
+BENCHES = ("lease", "memory", "dial", "callo_add", "callo_export", "callo_import")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
+TINY_IMPORT = callo_import.Size(rows=2000)
 
 
 def main(
@@ -66,11 +67,14 @@ def _measured(made: Ground, wanted: list[str], tiny: bool) -> Iterator[list[Figu
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
-    if "memory" in wanted or "dial" in wanted:
+    if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
             if "memory" in wanted:
                 yield uvloop.run(memory.idle(roles))
+            if "callo_import" in wanted:
+                size = TINY_IMPORT if tiny else callo_import.Size()
+                yield uvloop.run(callo_import.measure(made, roles, size))
             if "dial" in wanted:
                 with callee.answering(made):
                     yield uvloop.run(dial.measure(made, roles, trunk))

@@ -8,6 +8,7 @@ import pytest
 
 from zvonar.store.server import PostgresServer
 
+from ..intake.books import xlsx
 from .commands import Run
 
 ROWS = "\r\n".join(
@@ -78,6 +79,31 @@ def test_a_list_that_is_loaded_twice_gives_no_label_twice(
     ]
     assert "nothing was loaded" in said.err
     assert len(calls(home, campaign)) == 2
+
+
+def test_a_workbook_is_loaded_as_a_table_is(zvonar: Run, home: Path, campaign: int, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.xlsx"
+    path.write_bytes(xlsx([["имя", "телефон", "метка"], ["Иван", 79161234567, "a"], ["Пётр", "8916", "b"]]))
+    said = zvonar("campaign", "import", campaign, path, "--json")
+    assert said.code == 0, said.err
+    assert calls(home, campaign) == [(1, "+79161234567", "a")]
+    assert [(row["line"], row["reason"]) for row in said.document["rejected"]] == [(3, "phone_invalid")]
+
+
+def test_a_list_tells_how_far_it_is_and_what_it_rejected(
+    zvonar: Run, campaign: int, numbers: Path, tmp_path: Path
+) -> None:
+    list_id = zvonar("campaign", "import", campaign, numbers, "--json").document["phone_list_id"]
+    document = zvonar("phone-list", "show", list_id, "--json").document
+    told = {key: document[key] for key in ("state", "total", "done", "loaded", "rejected", "error")}
+    assert told == {"state": "loaded", "total": 5, "done": 5, "loaded": 2, "rejected": 3, "error": None}
+    printed = zvonar("phone-list", "rejected", list_id)
+    assert [row["line"] for row in csv.DictReader(printed.out.splitlines())] == ["4", "5", "6"]
+    assert zvonar("phone-list", "rejected", list_id, "--out", tmp_path / "r.csv").code == 0
+    assert (tmp_path / "r.csv").stat().st_mode & 0o777 == 0o600
+    again = zvonar("phone-list", "retry", list_id)
+    assert (again.code, again.err) == (1, "zvonar: only a list that failed can be tried again.\n")
+    assert "no such phone list" in zvonar("phone-list", "show", 1).err
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff\xe0" + bytes(99), b"PK\x03\x04x", b"phone\n+7\n"])

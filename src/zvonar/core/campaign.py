@@ -120,6 +120,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_channels: int = 0  # legs of this campaign at once; 0 is the trunks' own limit
     caller_ids: tuple[str, ...] = ()  # E.164, may end in X for any digit; a trunk's own pool unless given
     lifetime: int | None = None  # seconds that a call may wait in all before it expires
+    allow_duplicates: bool = False  # whether a list of numbers may hold one of them several times
     open_ended: bool = False  # stays running when its calls have ended
     call_limit: CallLimit = field(
         default_factory=CallLimit

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from msgspec import Struct
 
+from zvonar.core import phone_fast
 from zvonar.core.errors import DestinationRefused, PhoneInvalid
 
 _TOWN = re.compile(r"\+7000\d{7}", re.ASCII)
@@ -63,11 +64,15 @@ def parse(text: str, *, country: str, trial: bool) -> Phone:
     library = _phonenumbers()
     possible: Phone | None = None
     for written, region in _readings(compact, country):
+        if quick := phone_fast.valid(written, region):
+            return Phone(e164=quick[0], country=quick[1])
         try:
             number = library.parse(written, region)
         except library.NumberParseException:
             continue
         e164 = library.format_number(number, library.PhoneNumberFormat.E164)
+        if len(e164) > 16:  # E.164 has 15 digits, and some plans allow more
+            continue
         if library.is_valid_number(number):
             return Phone(e164=e164, country=library.region_code_for_number(number) or "001")
         if possible is None and library.is_possible_number(number):

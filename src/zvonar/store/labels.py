@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from zvonar.store.db import Database
 
-# Labels of these that are taken; the unique index answers.
+# Labels of these that are taken; the unique index answers. Planned at every use: a plan that was made while the
+# campaign had no calls would go on taking another index and reading all of them.
 TAKEN = """
 SELECT coalesce(array_agg(label), '{}') FROM calls
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND label = ANY(%(labels)s)
@@ -22,5 +23,7 @@ async def taken(db: Database, account_id: int, campaign_id: int, labels: Sequenc
             "campaign_id": campaign_id,
             "labels": list(labels[start : start + _BATCH]),
         }
-        found.update(await db.value(TAKEN, asked))
+        async with db.connection() as connection:
+            (taken,) = await (await connection.execute(TAKEN, asked, prepare=False)).fetchone() or ((),)
+        found.update(taken)
     return found

@@ -64,6 +64,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "no_caller_ids": ("phones/flashcall", {"campaign_id": "flashcall_without_pool"}),
     "completed": ("phones/remove_call", {"call_id": "completed", "phone": ""}),
     "all_completed": ("phones/remove_call", {"phone": "+380123456788"}),
+    "list_required": ("phones/append/calls", {}),
+    "list_of_blanks": ("phones/append/calls", {"phones": " \n "}),
+    "list_of_both": ("phones/append/calls", {"phones": PHONE, "phones_file": PHONE}),
+    "list_of_no_numbers": ("phones/append/calls", {"phones": "abc"}),
+    "list_without_column": ("phones/append/calls", {"phones": PHONE, "label_from_column": "1"}),
+    "list_without_text": ("phones/append/calls", {"phones": PHONE, "campaign_id": "silent"}),
+    "list_wrong_type": ("phones/append/calls", {"phones": PHONE, "campaign_id": "tellcode"}),
+    "list_closed_campaign": ("phones/append/calls", {"phones": PHONE, "campaign_id": "cancelled"}),
+    "no_phone_list": ("phonelists/call_ids_by_phonelist", {"phonelist_id": MISSING}),
 }
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from zvonar.store.accepting import Accepted
+from zvonar.store.phone_lists import PhoneList
 
 
 def instant(at: datetime) -> str:
@@ -37,6 +38,27 @@ def added(
         "audioclip_id": clip_id,
         "created": instant(created),
         "callerid": caller_id,
+    }
+
+
+def list_added(campaign_id: int, *, calls: int, phone_list_id: int) -> dict[str, Any]:
+    """The answer of `phones/append/calls/`."""
+    return {"campaign_id": campaign_id, "calls_count": calls, "phonelist_id": phone_list_id}
+
+
+def phone_list(found: PhoneList) -> dict[str, Any]:
+    """How far a list is worked off; an answer of ours, as the reference has none."""
+    return {
+        "phonelist_id": found.phone_list_id,
+        "campaign_id": found.campaign_id,
+        "status": found.state,
+        "error": found.error,
+        "rows_count": found.total,
+        "rows_done": found.done,
+        "calls_count": found.loaded,
+        "rejected_count": found.rejected,
+        "created": instant(found.created_at),
+        "completed": None if found.finished_at is None else instant(found.finished_at),
     }
 
 

@@ -15,9 +15,13 @@ from zvonar.dialects.callo.ours import BAD_PHONE as BAD_PHONE
 from zvonar.dialects.callo.ours import BUSY_CAMPAIGN as BUSY_CAMPAIGN
 from zvonar.dialects.callo.ours import CLOSED_CAMPAIGN as CLOSED_CAMPAIGN
 from zvonar.dialects.callo.ours import LABEL_TAKEN as LABEL_TAKEN
+from zvonar.dialects.callo.ours import LIST_TOO_LARGE as LIST_TOO_LARGE
 from zvonar.dialects.callo.ours import NO_BALANCE as NO_BALANCE
 from zvonar.dialects.callo.ours import NO_CALLER_IDS as NO_CALLER_IDS
+from zvonar.dialects.callo.ours import NO_COLUMN as NO_COLUMN
+from zvonar.dialects.callo.ours import NO_NUMBERS as NO_NUMBERS
 from zvonar.dialects.callo.ours import NO_SUCH_NUMBER as NO_SUCH_NUMBER
+from zvonar.dialects.callo.ours import NOT_A_LIST as NOT_A_LIST
 from zvonar.dialects.callo.ours import NOT_UTF8 as NOT_UTF8
 from zvonar.dialects.callo.ours import TOO_LARGE as TOO_LARGE
 from zvonar.dialects.callo.ours import UNKNOWN_KEY as UNKNOWN_KEY
@@ -38,6 +42,9 @@ NOT_VALID = Text(
 )
 NOT_A_DATE = Text(
     en="Enter a valid date/time.", ru="Введите правильную дату и время.", uk="Введіть коректну дату/час."
+)
+EMPTY_FILE = Text(
+    en="The submitted file is empty.", ru="Отправленный файл пуст.", uk="Поданий файл порожній."
 )
 NUL = Text(
     en="Null characters are not allowed.",
@@ -155,6 +162,11 @@ class Refused(CalloError):
 
     def said(self, language: Language) -> str:
         return self.text
+
+
+def phone_list_missing(phone_list_id: int) -> Refused:
+    """No such list of numbers."""
+    return Refused(ours.no_phone_list(phone_list_id))
 
 
 def phone_missing(value: str) -> Refused:

@@ -13,6 +13,8 @@ PER_KEY = limits.Rule(scope="callo.key", count=20, seconds=1)  # the reference: 
 NUMBER_SCOPE = "callo.phone"  # of the rule for one number in one campaign
 
 MAX_BODY = 1_000_000  # bytes of a form
+MAX_LIST = 101_000_000  # bytes of a form with a list of numbers
+MAX_PASTED = 20_000_000  # bytes of one that comes urlencoded: a million numbers
 MAX_FIELDS = 1000
 MAX_IDS = 200  # of call_ids, phones, labels: the reference's "maximum of 200 calls"
 PAGE = 1000  # calls of all_calls

@@ -89,6 +89,22 @@ CLIP_UNSPOKEN = Text(
     ru="Текст этого ролика нельзя произнести.",
     uk="Текст цього ролика неможливо вимовити.",
 )  # audioclip_id
+NOT_A_LIST = Text(
+    en="Upload a text, CSV, XLSX or XLS file with a phone number in each row.",
+    ru="Загрузите текст, CSV, XLSX или XLS с номером телефона в каждой строке.",
+    uk="Завантажте текст, CSV, XLSX або XLS з номером телефону в кожному рядку.",
+)  # phones, phones_file
+LIST_TOO_LARGE = Text(
+    en="The list is too large.", ru="Список слишком велик.", uk="Список завеликий."
+)  # phones, phones_file
+NO_NUMBERS = Text(
+    en="The list has no phone number that can be called.",
+    ru="В списке нет номеров, на которые можно позвонить.",
+    uk="У списку немає номерів, на які можна подзвонити.",
+)  # phones, phones_file
+NO_COLUMN = Text(
+    en="The list has no such column.", ru="В списке нет такого столбца.", uk="У списку немає такого стовпця."
+)  # text_from_column, label_from_column
 
 
 def both(one: str, many: str) -> Text:
@@ -117,6 +133,11 @@ def bad_label(word: str) -> str:
 def bad_clip(clip_id: int) -> str:
     """As the reference speaks of a campaign that it does not find."""
     return f"Audioclip by id={clip_id} don't found"
+
+
+def no_phone_list(phone_list_id: int) -> str:
+    """After the reference's words for campaigns."""
+    return f"Phonelist by id={phone_list_id} don't found"
 
 
 def completed(call_id: int) -> str:

@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import account, adding, audio, media, numbers, results, steering
+from zvonar.dialects.callo.routes import account, adding, audio, bulk, media, numbers, results, steering
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -25,6 +25,7 @@ def routes(service: Service) -> list[Router]:
                 *account.handlers(service),
                 *numbers.handlers(service),
                 *audio.handlers(service),
+                *bulk.handlers(service),
             ],
             request_max_body_size=limits.MAX_BODY,
             exception_handlers={
