@@ -9,8 +9,10 @@ from zvonar.speech import SpeechFailed
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.synthesis import Voice as SpokenVoice
 from zvonar.store import clips
-from zvonar.store.clips import ClipNotFound
+from zvonar.store.clips import Clip, ClipNotFound
 from zvonar.store.db import Database
+
+_KNOWN = 10_000  # clips whose rows are kept in memory
 
 
 class PromptMissing(SpeechFailed):
@@ -24,6 +26,7 @@ class Prompts:
         self._db = db
         self._cache = cache
         self._uploads = uploads
+        self._known: dict[tuple[int, int], Clip] = {}  # by account and clip id
 
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         """A playable file for each prompt. Raises SpeechFailed where one cannot be had."""
@@ -32,17 +35,27 @@ class Prompts:
     async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
         if prompt.text is not None:
             return await self._spoken(prompt.text, voice)
-        assert prompt.clip_id is not None
-        try:
-            clip = await clips.get(self._db, account_id, prompt.clip_id)
-        except ClipNotFound:
-            raise PromptMissing() from None
+        clip = await self._clip(account_id, prompt)
         if clip.text is not None:
             stored = Voice(**clip.voice) if clip.voice else voice
             return await self._spoken(clip.text, stored)
         if clip.path is None:
             raise PromptMissing()
         return self._uploads / clip.path
+
+    async def _clip(self, account_id: int, prompt: Prompt) -> Clip:
+        """The clip's row. What it says and where it lies never change, so each is read once in a while."""
+        assert prompt.clip_id is not None
+        known = self._known.get((account_id, prompt.clip_id))
+        if known is None:
+            try:
+                known = await clips.get(self._db, account_id, prompt.clip_id)
+            except ClipNotFound:
+                raise PromptMissing() from None
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[account_id, prompt.clip_id] = known
+        return known
 
     async def _spoken(self, text: str, voice: Voice) -> Path:
         return (await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))).path

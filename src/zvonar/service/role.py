@@ -145,7 +145,7 @@ async def _dialer(
     )
     cache = ClipCache(home.clips, engine)
     async with (
-        Database(config.dsn, size=6) as db,
+        Database(config.dsn, size=3) as db,
         AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
     ):
         gateway = AsteriskGateway(
@@ -181,7 +181,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.wiring import render
 
-    async with Database(config.dsn, size=6) as db:
+    async with Database(config.dsn, size=3) as db:
         ready()
         sweeping = asyncio.create_task(_sweep(db))
         try:

@@ -19,6 +19,19 @@ from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp
 log = structlog.get_logger(__name__)
 
 APP = "zvonar"
+# What lines and recordings listen to. A call has three times as many events; the rest stays in Asterisk.
+EVENTS = (
+    "ApplicationReplaced",
+    "ChannelDestroyed",
+    "ChannelDtmfReceived",
+    "ChannelHangupRequest",
+    "ChannelStateChange",
+    "Dial",
+    "PlaybackFinished",
+    "RESTResponse",
+    "RecordingFailed",
+    "StasisStart",
+)
 EXIT_BRIDGE = "zvonar-exit"  # through which answered channels leave Asterisk's dial bridge
 _ENTER = 3.0  # seconds from a snoop's creation to its StasisStart
 _END_FOLLOWS = 1.0  # seconds from a refusal to the end that explains it
