@@ -170,7 +170,7 @@ class World:
         return await self.status(campaign) is CampaignStatus.completed
 
     async def holds(self, statement: LiteralString) -> bool:
-        return bool(await self.db.value(statement))
+        return bool(await self.db.patiently(lambda: self.db.value(statement), what="look"))
 
     async def check_laws(self, invites: dict[str, int]) -> None:
         """What is true whatever happened, once every call has ended. `invites`: as the callee counted them."""

@@ -241,7 +241,7 @@ class World:
 
     async def take_back(self, leg: LegId) -> bool:
         account_id = self.account.account_id
-        return await legs.take_back(self.db, account_id=account_id, leg=leg, guarded=False, now=self.now)
+        return await legs.take_back(self.db, account_id=account_id, leg=leg, now=self.now)
 
     def ending(
         self,

@@ -43,6 +43,8 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("call_ids", "event_ids", "account_ids", "accounts", "campaigns", "limits")},
     "content_types": ["x"],
     "labels": ["x"],
+    "leg_ids": ["x"],
+    "ats": [NOW],
     "scope": "x",
     "scopes": ["x"],
     "untils": [NOW],

@@ -216,7 +216,6 @@ class LegEnd(Struct, frozen=True, kw_only=True):
     answered_at: datetime | None
     billed_seconds: int = 0
     cost: Decimal = Decimal(0)
-    guarded: bool = False
     status_name: str | None = None
     steps: tuple[Step, ...] = ()
     recording: str | None = None
@@ -287,7 +286,7 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     return bool(await db.value(END, params))
 
 
-async def take_back(db: Database, *, account_id: int, leg: LegId, guarded: bool, now: datetime) -> bool:
+async def take_back(db: Database, *, account_id: int, leg: LegId, now: datetime) -> bool:
     """Undo a placement that never had an INVITE; False where it had one, or had ended."""
     params = {"account_id": account_id, "leg_id": str(leg), "now": now}
     return await db.execute(TAKE_BACK, params) == 1
@@ -311,7 +310,7 @@ async def take_back_doubtful(
     params = {"account_id": account_id, "call_id": call_id, "epoch": epoch}
     found = await db.rows(_LegId, IN_DOUBT, params)
     for doubtful in found:
-        await take_back(db, account_id=account_id, leg=LegId.parse(doubtful.leg_id), guarded=False, now=now)
+        await take_back(db, account_id=account_id, leg=LegId.parse(doubtful.leg_id), now=now)
     return len(found)
 
 

@@ -58,6 +58,8 @@ class AsteriskGateway:
         self._unwanted: set[LegId] = set()  # to be discarded as soon as Asterisk is back
         self._tasks: set[asyncio.Task[None]] = set()
         ari.on_connect = self._on_connect
+        if ari.connected:
+            self._on_connect()
 
     @property
     def lines(self) -> int:
