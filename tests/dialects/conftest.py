@@ -25,8 +25,14 @@ from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import ALL_DAY
 from zvonar.core.script import Node, Prompt, Reaction, Script
 from zvonar.dialects.callo import routes as callo_routes
+from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis_routes
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.speech.clips import ClipCache
+from zvonar.speech.converter import Converter
+from zvonar.speech.library import Library
+from zvonar.speech.recordings import Recordings
+from zvonar.speech.synthesis import NullSynthesiser
 from zvonar.store import accounts, calls, campaigns, epochs, legs, sessions, trunks
 from zvonar.store.accounts import Account
 from zvonar.store.db import Database
@@ -58,14 +64,29 @@ class Tenant:
 class House:
     """Everything on one event loop, with a clock that tests move."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, sound: Path) -> None:
+        """`sound`: a directory for clips and recordings."""
         self._runner = asyncio.Runner()
         self.clock = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
         self.db = Database(dsn)
         self.run(self.db.__aenter__())
         store = PostgresReportStore(self.db)
+        self.recordings = sound / "spool"
+        self.recordings.mkdir(parents=True)
+        self.library = Library(
+            self.db,
+            ClipCache(sound / "clips", NullSynthesiser()),
+            directory=sound / "uploads",
+            converter=Converter(),
+        )
+        self.media = Media(
+            library=self.library,
+            recordings=Recordings(self.recordings, made=sound / "made"),
+            secret=b"a secret",
+            public_url=None,
+        )
         routers = [
-            *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock)),
+            *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock, media=self.media)),
             *uis_routes.routes(uis_routes.Service(db=self.db, reports=store, now=lambda: self.clock)),
         ]
         app = Litestar(routers, openapi_config=None, logging_config=None)
@@ -147,6 +168,7 @@ class House:
         history: tuple[Outcome, ...] = (),
         rings: int = 4,
         status_name: str | None = None,
+        recorded: bool = False,
     ) -> int:
         """Lead the campaign's next call through one attempt that ends like this; the call's id."""
 
@@ -203,6 +225,7 @@ class House:
                 billed_seconds=RATE.billed_seconds(outcome.talk_seconds),
                 cost=RATE.charge(outcome.talk_seconds),
                 status_name=status_name,
+                recording=f"{leg}.wav" if recorded else None,
                 next=after,
             )
             assert await legs.end(self.db, ended, now=self.clock)
@@ -219,7 +242,7 @@ def house() -> Iterator[House]:
     server = PostgresServer(room / "home")
     dsn = server.ensure()
     migrate(dsn)
-    made = House(dsn)
+    made = House(dsn, room / "sound")
     yield made
     made.close()
     server.stop()

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from zvonar.speech import clips
 from zvonar.speech.audio import Sound
-from zvonar.speech.clips import ClipCache, ClipCacheClosed, ClipNotStored, ClipStorageFull
+from zvonar.speech.clips import ClipCache, ClipCacheClosed
+from zvonar.speech.files import ClipNotStored, ClipStorageFull
 from zvonar.speech.synthesis import (
     EngineDied,
     NothingToSay,

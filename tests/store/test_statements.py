@@ -41,6 +41,9 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("settings", "overrides", "voice", "steps", "rate"), Jsonb({})),
     **{name: ["x"] for name in ("countries", "caller_ids", "allowed", "kinds", "addresses", "order_keys")},
     **{name: [1] for name in ("call_ids", "event_ids", "account_ids", "accounts", "campaigns", "limits")},
+    **dict.fromkeys(("speaker", "suffix", "form"), "x"),
+    **dict.fromkeys(("duration_ms", "part"), 1),
+    "data": b"x",
     "content_types": ["x"],
     "labels": ["x"],
     "leg_ids": ["x"],
@@ -86,6 +89,7 @@ NULLABLE = {
         "next_at",
     ),
     *("account_id@trunks.PUT", "status@outbox.FAILED", "state@legs.END", "started_at@campaigns.ADD"),
+    *("speaker@clips.ADD_UPLOAD", "text@clips.ADD_UPLOAD"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)s")

@@ -6,8 +6,7 @@ from pathlib import Path
 from zvonar.core.campaign import Voice
 from zvonar.core.script import Prompt
 from zvonar.speech import SpeechFailed
-from zvonar.speech.clips import ClipCache
-from zvonar.speech.synthesis import Voice as SpokenVoice
+from zvonar.speech.library import Library
 from zvonar.store import clips
 from zvonar.store.clips import Clip, ClipNotFound
 from zvonar.store.db import Database
@@ -20,12 +19,11 @@ class PromptMissing(SpeechFailed):
 
 
 class Prompts:
-    """Finds uploaded clips and has texts spoken."""
+    """Finds clips and has texts spoken."""
 
-    def __init__(self, db: Database, cache: ClipCache, *, uploads: Path) -> None:
+    def __init__(self, db: Database, library: Library) -> None:
         self._db = db
-        self._cache = cache
-        self._uploads = uploads
+        self._library = library
         self._known: dict[tuple[int, int], Clip] = {}  # by account and clip id
 
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
@@ -34,17 +32,12 @@ class Prompts:
 
     async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
         if prompt.text is not None:
-            return await self._spoken(prompt.text, voice)
+            return (await self._library.spoken(prompt.text, voice)).path
         clip = await self._clip(account_id, prompt)
-        if clip.text is not None:
-            stored = Voice(**clip.voice) if clip.voice else voice
-            return await self._spoken(clip.text, stored)
-        if clip.path is None:
-            raise PromptMissing()
-        return self._uploads / clip.path
+        return (await self._library.converted(clip, voice=voice)).path
 
     async def _clip(self, account_id: int, prompt: Prompt) -> Clip:
-        """The clip's row. What it says and where it lies never change, so each is read once in a while."""
+        """The clip's row. What it says never changes, so each is read once in a while."""
         assert prompt.clip_id is not None
         known = self._known.get((account_id, prompt.clip_id))
         if known is None:
@@ -56,6 +49,3 @@ class Prompts:
                 self._known.clear()
             self._known[account_id, prompt.clip_id] = known
         return known
-
-    async def _spoken(self, text: str, voice: Voice) -> Path:
-        return (await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))).path

@@ -13,6 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from zvonar import __version__
+from zvonar.dialects.callo.media import Media
 from zvonar.service import wiring
 from zvonar.service.home import Home
 from zvonar.service.metrics import exposition
@@ -32,7 +33,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 
 
 def application(
-    db: Database, *, home: Home, roles: list[str], public_url: str | None, now: Callable[[], datetime]
+    db: Database, *, home: Home, roles: list[str], media: Media, now: Callable[[], datetime]
 ) -> Litestar:
     """The application over an open database. `roles`: those whose readiness makes the service healthy."""
 
@@ -62,7 +63,7 @@ def application(
         return Response(await exposition(db, home, now=now()), media_type=CONTENT_TYPE_LATEST)
 
     return Litestar(
-        route_handlers=[index, healthz, metrics, *wiring.routes(db, public_url=public_url, now=now)],
+        route_handlers=[index, healthz, metrics, *wiring.routes(db, media=media, now=now)],
         logging_config=None,  # the role has set logging up already
         openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},

@@ -104,6 +104,11 @@ class Home:
         return self.root / "uploads"
 
     @property
+    def recordings(self) -> Path:
+        """What is made of recordings; they themselves are in the gateway's directory."""
+        return self.root / "recordings"
+
+    @property
     def metrics(self) -> Path:
         return self.run / "metrics"
 

@@ -7,9 +7,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -20,6 +21,9 @@ from zvonar.service import logs
 from zvonar.service.home import Home
 from zvonar.store import limits
 from zvonar.store.db import Database, StoreUnavailable
+
+if TYPE_CHECKING:  # each role imports what it needs: the whole of it takes 200 MB
+    from zvonar.speech.library import Library
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +101,9 @@ async def _run(role: str, config: RoleConfig) -> int:
 async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
     import uvicorn
 
+    from zvonar.dialects.callo.media import Media
     from zvonar.service.app import application
+    from zvonar.speech.recordings import Recordings
 
     class Server(uvicorn.Server):
         def capture_signals(self) -> contextlib.AbstractContextManager[None]:  # type: ignore[override]
@@ -107,10 +113,16 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
             await super().startup(sockets)
             ready()
 
-    async with Database(config.dsn, size=12) as db:
+    async with Database(config.dsn, size=12) as db, _library(db, config, home) as library:
+        media = Media(
+            library=library,
+            recordings=Recordings(gateway_recordings(home), made=home.recordings),
+            secret=home.secret("media").encode(),
+            public_url=config.public_url,
+        )
         server = Server(
             uvicorn.Config(
-                application(db, home=home, roles=config.roles, public_url=config.public_url, now=now),
+                application(db, home=home, roles=config.roles, media=media, now=now),
                 host=config.host,
                 port=config.port,
                 access_log=False,  # it would print keys and phones of GET requests
@@ -136,27 +148,20 @@ async def _dialer(
     from zvonar.line.asterisk.ari import AriClient
     from zvonar.line.asterisk.gateway import APP, AsteriskGateway
     from zvonar.service.plant import ARI_USER
-    from zvonar.speech.clips import ClipCache
-    from zvonar.speech.synthesis.espeak import EspeakEngine
     from zvonar.store.epochs import Fenced
 
-    engine = EspeakEngine(
-        command=config.espeak_command, env={**os.environ, **config.espeak_env}, version=config.espeak_version
-    )
-    cache = ClipCache(home.clips, engine)
     async with (
         Database(config.dsn, size=3) as db,
+        _library(db, config, home) as library,
         AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
     ):
         gateway = AsteriskGateway(
             ari,
             name="gateway",
             cel_file=cel.path(home.gateway),
-            recordings=home.gateway / "spool" / "recording",
+            recordings=gateway_recordings(home),
         )
-        dialer = Dialer(
-            db, gateway, Prompts(db, cache, uploads=home.uploads), now=now, drain=config.drain_seconds
-        )
+        dialer = Dialer(db, gateway, Prompts(db, library), now=now, drain=config.drain_seconds)
         # Without a supervisor nobody restarts us: leave the calls to the next service at once.
         orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
         try:
@@ -166,8 +171,30 @@ async def _dialer(
             return FENCED
         finally:
             orphan_watch.cancel()
-            await cache.aclose()
     return 0
+
+
+def gateway_recordings(home: Home) -> Path:
+    """Where the gateway's Asterisk records."""
+    return home.gateway / "spool" / "recording"
+
+
+@contextlib.asynccontextmanager
+async def _library(db: Database, config: RoleConfig, home: Home) -> AsyncIterator["Library"]:
+    """Clips as files, with the voice that this machine has."""
+    from zvonar.speech.clips import ClipCache
+    from zvonar.speech.converter import Converter
+    from zvonar.speech.library import Library
+    from zvonar.speech.synthesis.espeak import EspeakEngine
+
+    engine = EspeakEngine(
+        command=config.espeak_command, env={**os.environ, **config.espeak_env}, version=config.espeak_version
+    )
+    cache = ClipCache(home.clips, engine)
+    try:
+        yield Library(db, cache, directory=home.uploads, converter=Converter())
+    finally:
+        await cache.aclose()
 
 
 async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None:

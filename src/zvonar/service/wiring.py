@@ -7,6 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from zvonar.dialects.autocall import callbacks
 from zvonar.dialects.callo import routes as callo
+from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.store.db import Database
@@ -21,11 +22,9 @@ def render(event: Event) -> Sequence[Rendered]:
     return [rendered for renderer in RENDERERS for rendered in renderer(event)]
 
 
-def routes(
-    db: Database, *, public_url: str | None, now: Callable[[], datetime]
-) -> list[ControllerRouterHandler]:
+def routes(db: Database, *, media: Media, now: Callable[[], datetime]) -> list[ControllerRouterHandler]:
     """The routes of every dialect."""
     return [
-        *callo.routes(callo.Service(db=db, now=now)),
+        *callo.routes(callo.Service(db=db, now=now, media=media)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]

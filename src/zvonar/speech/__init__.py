@@ -7,3 +7,7 @@ class SpeechFailed(ZvonarError):
     """Speech could not be produced."""
 
     # No detail, here or in a subclass, holds the text that was to be spoken: messages are logged.
+
+
+class AudioMissing(SpeechFailed):
+    """The audio is not there."""

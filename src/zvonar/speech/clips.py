@@ -5,11 +5,9 @@ index: what is on disk is the cache. A file appears under its name only when it 
 """
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,9 @@ from typing import Final
 import msgspec
 
 from zvonar.speech import SpeechFailed
-from zvonar.speech.audio import WAV_HEADER, Sound, levelled, resampled, to_wav, trimmed, wav_duration_ms
+from zvonar.speech.audio import Sound, levelled, resampled, to_wav, trimmed
+from zvonar.speech.files import ClipNotStored, whole_file
+from zvonar.speech.formats import WAV_HEADER, wav_duration_ms
 from zvonar.speech.synthesis import NothingToSay, Synthesiser, Voice, spoken_text
 
 PROCESSING: Final = 1  # raise it when trimming, levelling or the file's format change: old files are ignored
@@ -26,14 +26,6 @@ TOUCH_SECONDS: Final = 60  # a use is noted on disk at most this often
 KEEP_SECONDS: Final = 3600  # a clip used within it may be about to play: an attempt rings before it plays
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
-
-
-class ClipNotStored(SpeechFailed):
-    """The audio could not be written: check that the clip directory exists and belongs to this user."""
-
-
-class ClipStorageFull(ClipNotStored):
-    """The disk with the clips is full: free some space or lower the cache's size."""
 
 
 class ClipCacheClosed(SpeechFailed):
@@ -136,30 +128,9 @@ def _store(sound: Sound, path: Path, directory: Path) -> int:
     if not len(speech.samples):
         raise NothingToSay
     data = to_wav(levelled(speech))
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts name people and sums
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, data)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (ClipStorageFull if full else ClipNotStored)(f"{error.strerror}.") from error
+    with whole_file(path, directory) as file:
+        file.write(data)
     return len(data)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """The file appears complete or not at all, whenever the process or the machine dies."""
-    descriptor, part = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            # Else a power cut may keep the name and lose the bytes. The folder needs none: a lost name is
-            # said again.
-            os.fsync(file.fileno())
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
 
 
 def _prune(directory: Path, max_bytes: int, before: float) -> int:

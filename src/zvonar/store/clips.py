@@ -1,8 +1,13 @@
-"""Which audio does an account have, and how is it found again? The files themselves are in the speech cache."""
+"""Which audio does an account have, and where are its bytes?
 
+What was spoken can be spoken again and is a file in the speech cache; what was uploaded is here, piece by piece.
+"""
+
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -10,7 +15,11 @@ from psycopg.types.json import Jsonb
 
 from zvonar.core.campaign import Voice
 from zvonar.core.errors import NotFound
-from zvonar.store.db import Database
+from zvonar.store.db import Connection, Database, row
+
+Form = Literal["original", "converted"]  # of an upload: as it came, and as the telephone plays it
+
+PIECE: Final = 1 << 20  # bytes in a row of clip_audio
 
 
 class ClipNotFound(NotFound):
@@ -23,16 +32,31 @@ class Clip(Struct, frozen=True, kw_only=True):
     account_id: int
     clip_id: int
     kind: str  # synthesised, uploaded
-    text: str | None
+    fingerprint: str  # SHA-256 in hex
+    text: str | None  # what is spoken; of an upload what its owner says of it
     voice: dict[str, Any] | None
-    path: str | None
-    duration_ms: int | None
+    duration_ms: int | None  # of an upload
+    name: str | None  # of an upload, as are the next two
+    speaker: str | None
+    suffix: str | None  # wav, mp3, ogg, flac: the format that it came in
+    created_at: datetime
 
 
-_CLIP = "account_id, clip_id, kind, text, voice, path, duration_ms"
+class NewUpload(Struct, frozen=True, kw_only=True):
+    """A recording that was accepted and converted."""
 
-# The clip that this text already is; most calls of a campaign say what another has said.
-KNOWN_TEXT = f"SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s AND fingerprint = %(fingerprint)s"
+    fingerprint: str  # of its bytes and all that is said of it
+    name: str
+    speaker: str | None
+    text: str | None
+    suffix: str
+    duration_ms: int
+
+
+_CLIP = "account_id, clip_id, kind, fingerprint, text, voice, duration_ms, name, speaker, suffix, created_at"
+
+# The clip that this text or recording already is; most calls of a campaign say what another has said.
+KNOWN = f"SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s AND fingerprint = %(fingerprint)s"
 
 # The same words in the same voice are one clip, however often they are sent.
 PUT_TEXT = f"""
@@ -40,6 +64,27 @@ INSERT INTO clips (account_id, kind, fingerprint, text, voice, created_at)
 VALUES (%(account_id)s, 'synthesised', %(fingerprint)s, %(text)s, %(voice)s, %(now)s)
 ON CONFLICT (account_id, fingerprint) DO UPDATE SET text = excluded.text
 RETURNING {_CLIP}
+"""
+
+# A recording of an account; where the same was sent at the same moment, no row, for the other's is it.
+ADD_UPLOAD = f"""
+INSERT INTO clips (account_id, kind, fingerprint, text, name, speaker, suffix, duration_ms, created_at)
+VALUES (%(account_id)s, 'uploaded', %(fingerprint)s, %(text)s, %(name)s, %(speaker)s, %(suffix)s, %(duration_ms)s,
+    %(now)s)
+ON CONFLICT (account_id, fingerprint) DO NOTHING
+RETURNING {_CLIP}
+"""
+
+# One piece of an upload's bytes.
+ADD_PIECE = """
+INSERT INTO clip_audio (account_id, clip_id, form, part, data)
+VALUES (%(account_id)s, %(clip_id)s, %(form)s, %(part)s, %(data)s)
+"""
+
+# One piece of an upload's bytes; none behind the last.
+PIECE_OF = """
+SELECT data FROM clip_audio
+WHERE account_id = %(account_id)s AND clip_id = %(clip_id)s AND form = %(form)s AND part = %(part)s
 """
 
 GET = f"SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s AND clip_id = %(clip_id)s"
@@ -59,9 +104,54 @@ async def put_text(db: Database, account_id: int, text: str, voice: Voice, *, no
         "voice": Jsonb(msgspec.to_builtins(voice)),
         "now": now,
     }
-    clip = await db.row(Clip, KNOWN_TEXT, params) or await db.row(Clip, PUT_TEXT, params)
+    clip = await db.row(Clip, KNOWN, params) or await db.row(Clip, PUT_TEXT, params)
     assert clip is not None
     return clip
+
+
+async def known(db: Database, account_id: int, fingerprint: str) -> Clip | None:
+    """The account's clip of this fingerprint."""
+    return await db.row(Clip, KNOWN, {"account_id": account_id, "fingerprint": fingerprint})
+
+
+async def add_upload(
+    db: Database, account_id: int, new: NewUpload, files: Mapping[Form, BinaryIO], *, now: datetime
+) -> Clip:
+    """The recording as a clip, with the bytes of `files`: all of it once this returns, nothing of it before."""
+    params = {"account_id": account_id, **msgspec.structs.asdict(new), "now": now}
+    async with db.transaction() as connection:
+        clip = await row(connection, Clip, ADD_UPLOAD, params)
+        if clip is not None:
+            for form, file in files.items():
+                await _add_bytes(connection, clip, form, file)
+            return clip
+    found = await known(db, account_id, new.fingerprint)
+    assert found is not None
+    return found
+
+
+async def _add_bytes(connection: Connection, clip: Clip, form: Form, file: BinaryIO) -> None:
+    await asyncio.to_thread(file.seek, 0)
+    part = 0
+    while data := await asyncio.to_thread(file.read, PIECE):
+        piece = {
+            "account_id": clip.account_id,
+            "clip_id": clip.clip_id,
+            "form": form,
+            "part": part,
+            "data": data,
+        }
+        await connection.execute(ADD_PIECE, piece)
+        part += 1
+
+
+async def pieces(db: Database, clip: Clip, form: Form) -> AsyncIterator[bytes]:
+    """An upload's bytes, a piece at a time; none where there are none."""
+    where = {"account_id": clip.account_id, "clip_id": clip.clip_id, "form": form}
+    part = 0
+    while (data := await db.value(PIECE_OF, {**where, "part": part})) is not None:
+        yield bytes(data)
+        part += 1
 
 
 async def get(db: Database, account_id: int, clip_id: int) -> Clip:

@@ -8,6 +8,7 @@ from typing import Any
 from zvonar.core.call import CallState
 from zvonar.core.result import CallEnd, Disposition, ScriptResult
 from zvonar.dialects.callo.errors import Language, Text
+from zvonar.dialects.callo.media import Sounds
 from zvonar.dialects.callo.outcomes import CallStatus, attempt_status, call_status, dial_status
 from zvonar.store.accounts import Account
 from zvonar.store.calls import Attempt, Call
@@ -48,7 +49,12 @@ def added(
 
 
 def result(
-    call: Call, attempts: Sequence[Attempt] | None, *, account: Account, language: Language
+    call: Call,
+    attempts: Sequence[Attempt] | None,
+    *,
+    account: Account,
+    language: Language,
+    sounds: Sounds,
 ) -> dict[str, Any]:
     """One row of a list of results; with `attempts` where they were asked for."""
     disposition, script_result = _outcome(call)
@@ -62,7 +68,7 @@ def result(
     row: dict[str, Any] = {
         "phone": call.phone,
         "status_display": status.display(language),
-        "recorded_audio": None,
+        "recorded_audio": sounds.of_call(call.call_id),
         "status": status,
         "dial_status_display": dialled.display(language),
         "dial_status": dialled,
@@ -83,13 +89,13 @@ def result(
     }
     if attempts is not None:
         row["attempts"] = [
-            _attempt(attempt, status if attempt.attempt == call.attempts else None, account.currency)
+            _attempt(attempt, status if attempt.attempt == call.attempts else None, account.currency, sounds)
             for attempt in attempts
         ]
     return row
 
 
-def _attempt(attempt: Attempt, of_call: CallStatus | None, currency: str) -> dict[str, Any]:
+def _attempt(attempt: Attempt, of_call: CallStatus | None, currency: str, sounds: Sounds) -> dict[str, Any]:
     disposition, script_result = _outcome(attempt)
     if disposition is None:
         status = CallStatus.in_process
@@ -106,7 +112,7 @@ def _attempt(attempt: Attempt, of_call: CallStatus | None, currency: str) -> dic
         "billsec": attempt.talk_seconds,
         "cost": float(attempt.cost),
         "currency": currency,
-        "recorded_audio": None,
+        "recorded_audio": sounds.of_attempt(attempt),
     }
 
 

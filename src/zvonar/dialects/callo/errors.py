@@ -32,6 +32,8 @@ NOT_WHOLE = Text(en="Enter a whole number.", ru="Введите целое чи�
 NOT_VALID = Text(en="Enter a valid value.", ru="Введите правильное значение.")
 NUL = Text(en="Null characters are not allowed.", ru="Данные содержат запрещённый символ: ноль-байт")
 
+EMPTY_FILE = Text(en="The submitted file is empty.", ru="Отправленный файл пуст.")
+
 # Confirmed by a client's tests.
 WRONG_TYPE = Text(en="Invalid campaign type", ru="Неверный тип кампании")
 
@@ -49,6 +51,33 @@ BOTH_IDS = Text(en="Send either call_id or call_ids.", ru="Передайте л
 NOT_UTF8 = Text(en="Enter text in UTF-8.", ru="Введите текст в UTF-8.")  # any field
 UNREADABLE = Text(en="The form could not be read.", ru="Не удалось прочитать форму.")  # __all__
 TOO_LARGE = Text(en="The form is too large.", ru="Форма слишком велика.")  # __all__
+
+
+# Ours: why a recording is no clip, by the reason of `zvonar.speech.formats`. Form errors of clip_file.
+CLIP_REJECTED = {
+    "empty": Text(en="The file holds no sound.", ru="В файле нет звука."),
+    "too_large": Text(
+        en="The file is larger than 32 MB: save it as MP3, or cut it.",
+        ru="Файл больше 32 МБ: сохраните его как MP3 или сократите.",
+    ),
+    "format": Text(
+        en="The file is not audio that can be played: save it as WAV, MP3, OGG or FLAC, mono or stereo.",
+        ru="Файл не является аудио, которое читает сервис: сохраните его как WAV, MP3, OGG или FLAC, моно или стерео.",
+    ),
+    "broken": Text(
+        en="The audio file is damaged: export it again from the original recording.",
+        ru="Аудиофайл повреждён: экспортируйте его заново из исходной записи.",
+    ),
+    "too_short": Text(en="The recording is shorter than 0.1 seconds.", ru="Запись короче 0,1 секунды."),
+    "too_long": Text(en="The recording is longer than 30 minutes.", ru="Запись длиннее 30 минут."),
+    "too_costly": Text(
+        en="The audio file takes too long to decode: save it as WAV or MP3, mono, at 8 to 48 kHz.",
+        ru="Аудиофайл слишком долго декодируется: сохраните его как WAV или MP3, моно, от 8 до 48 кГц.",
+    ),
+}
+CLIP_UNSPOKEN = Text(
+    en="The text of this clip cannot be spoken.", ru="Текст этого ролика нельзя произнести."
+)  # audioclip_id
 
 FORM = "__all__"  # where Django puts what belongs to no field
 
@@ -125,6 +154,17 @@ class CallMissing(CalloError):
 
     def said(self, language: Language) -> str:
         return f"Call by ats_call_id={self.call_id} dnot found"
+
+
+class ClipMissing(CalloError):
+    """There is no such clip. Its words are ours, after those for a campaign."""
+
+    def __init__(self, clip_id: int) -> None:
+        super().__init__()
+        self.clip_id = clip_id
+
+    def said(self, language: Language) -> str:
+        return f"Audioclip by id={self.clip_id} don't found"
 
 
 class CalledTooOften(CalloError):

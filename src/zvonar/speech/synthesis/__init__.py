@@ -42,6 +42,10 @@ class EngineDied(SynthesisFailed):
     """The speech engine did not start or ended by itself: run `zvonar doctor`."""
 
 
+# What no second try makes better: the text or its voice is at fault, not the engine.
+UNSPEAKABLE: Final = (NothingToSay, TextTooLong, UnsupportedVoice)
+
+
 class Voice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a text is to sound. Raises UnsupportedVoice where a value is outside its range."""
 

@@ -20,28 +20,29 @@ Fields = dict[str, str | None]
 
 async def fields_of(request: Request) -> Fields:  # type: ignore[type-arg]
     """Every field of a request, the body's before the query's, the last of several; FormInvalid if unreadable."""
-    fields: Fields = dict(_urlencoded(request.scope["query_string"]))
+    fields: Fields = dict(urlencoded(request.scope["query_string"]))
     if request.method == "POST":
         body = await request.body()
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind == "multipart/form-data":
             fields |= dict(_multipart(body, options.get("boundary", "")))
         elif kind in ("application/x-www-form-urlencoded", ""):
-            fields |= dict(_urlencoded(body))
+            fields |= dict(urlencoded(body))
     return fields
 
 
-def _urlencoded(raw: bytes) -> Iterator[tuple[str, str | None]]:
+def urlencoded(raw: bytes) -> Iterator[tuple[str, str | None]]:
+    """The fields of a query or a urlencoded body, in their order."""
     if raw.count(b"&") >= MAX_FIELDS:
         raise FormInvalid({FORM: TOO_LARGE})
     for pair in raw.split(b"&"):
         name, _, value = pair.partition(b"=")
-        key = _decoded(unquote_to_bytes(name.replace(b"+", b" ")))
+        key = decoded(unquote_to_bytes(name.replace(b"+", b" ")))
         if key == "phone":
             # A plus that was not encoded would be a blank; in a number it is meant as a plus.
-            yield key, _decoded(unquote_to_bytes(value))
+            yield key, decoded(unquote_to_bytes(value))
         elif key:
-            yield key, _decoded(unquote_to_bytes(value.replace(b"+", b" ")))
+            yield key, decoded(unquote_to_bytes(value.replace(b"+", b" ")))
 
 
 def _multipart(body: bytes, boundary: str) -> Iterator[tuple[str, str | None]]:
@@ -55,12 +56,13 @@ def _multipart(body: bytes, boundary: str) -> Iterator[tuple[str, str | None]]:
                 elif part:
                     data += part
                 elif segment is not None:
-                    yield segment.name, _decoded(bytes(data))
+                    yield segment.name, decoded(bytes(data))
     except (MultipartError, UnicodeError) as exc:
         raise FormInvalid({FORM: UNREADABLE}) from exc
 
 
-def _decoded(raw: bytes) -> str | None:
+def decoded(raw: bytes) -> str | None:
+    """A field's text; None where it is not UTF-8."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

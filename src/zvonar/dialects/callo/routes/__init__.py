@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import adding, results
+from zvonar.dialects.callo.routes import adding, audio, media, results
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -14,11 +14,15 @@ PREFIXES = ("/manager/cabapi_external/api/v1", "/lk/cabapi_external/api/v1")
 
 
 def routes(service: Service) -> list[Router]:
-    """Everything that is served under the prefixes."""
-    return [
+    """Everything that is served under the prefixes, and the sound that its answers lead to."""
+    api = [
         Router(
             prefix,
-            route_handlers=[*adding.handlers(service), *results.handlers(service)],
+            route_handlers=[
+                *adding.handlers(service),
+                *results.handlers(service),
+                *audio.handlers(service),
+            ],
             request_max_body_size=limits.MAX_BODY,
             exception_handlers={
                 errors.CalloError: errors.render,
@@ -29,3 +33,4 @@ def routes(service: Service) -> list[Router]:
         )
         for prefix in PREFIXES
     ]
+    return [*api, media.router(service)]

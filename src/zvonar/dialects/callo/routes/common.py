@@ -10,6 +10,7 @@ from msgspec import Struct
 from zvonar.core.errors import CampaignNotFound, Unauthorised
 from zvonar.dialects.callo import errors, limits
 from zvonar.dialects.callo.errors import CampaignMissing, FormInvalid, Language
+from zvonar.dialects.callo.media import Media
 from zvonar.dialects.callo.requests.fields import fields_of
 from zvonar.dialects.callo.requests.form import Form, public_key
 from zvonar.store import accounts, campaigns, trunks
@@ -30,6 +31,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
     db: Database
     now: Callable[[], datetime]  # aware
+    media: Media
 
 
 async def opened(request: Req) -> tuple[Language, Form]:

@@ -6,6 +6,7 @@ from litestar import HttpMethod, Response, route
 from litestar.types import ControllerRouterHandler
 
 from zvonar.dialects.callo import answers, errors
+from zvonar.dialects.callo.media import sounds
 from zvonar.dialects.callo.requests.results import results_form
 from zvonar.dialects.callo.routes.common import BIGINT, Req, Service, account_of, opened
 from zvonar.store import calls
@@ -25,9 +26,10 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         found = await calls.by_ids(service.db, account.account_id, known)
         if asked.single and not found:
             raise errors.CallMissing(asked.call_ids[0])
+        ids = [call.call_id for call in found]
+        recorded = await sounds(service.media, service.db, request, account.account_id, ids)
         attempts = None
         if asked.expand:
-            ids = [call.call_id for call in found]
             attempts = await calls.attempts_of(service.db, account.account_id, ids)
         rows = [
             answers.result(
@@ -35,6 +37,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
                 None if attempts is None else attempts[call.call_id],
                 account=account,
                 language=language,
+                sounds=recorded,
             )
             for call in found
         ]

@@ -1,0 +1,164 @@
+"""Where is the audio of a clip, as a file? A text is spoken once, an upload is fetched from the store once."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+from msgspec import Struct
+
+from zvonar.core.campaign import Voice
+from zvonar.speech import AudioMissing
+from zvonar.speech.clips import ClipCache
+from zvonar.speech.converter import Converter
+from zvonar.speech.files import stored, whole_file
+from zvonar.speech.formats import HEAD, AudioEmpty, AudioFormatUnknown, suffix_of, wav_duration_ms
+from zvonar.speech.synthesis import Voice as SpokenVoice
+from zvonar.store import clips
+from zvonar.store.clips import Clip, Form
+from zvonar.store.db import Database
+
+UPLOADED: Final = "uploaded"
+
+
+class ClipLost(AudioMissing):
+    """The clip's audio is neither on this machine nor in the database: upload it again."""
+
+
+class Audio(Struct, frozen=True, kw_only=True):
+    """A clip as a file."""
+
+    path: Path
+    size: int  # bytes
+    suffix: str  # wav, mp3, ogg, flac
+
+    @property
+    def duration_ms(self) -> int:
+        """Of a converted one."""
+        return wav_duration_ms(self.size)
+
+
+class Library:
+    """The clips of every account. `directory`: where this machine keeps copies of uploads."""
+
+    def __init__(self, db: Database, cache: ClipCache, *, directory: Path, converter: Converter) -> None:
+        self._db = db
+        self._cache = cache
+        self._directory = directory
+        self._converter = converter
+        self._fetching = asyncio.Lock()  # one at a time: a burst of calls fetches its prompt once
+
+    async def spoken(self, text: str, voice: Voice) -> Audio:
+        """A text as the telephone plays it. Raises SpeechFailed."""
+        clip = await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))
+        with stored():
+            return Audio(path=clip.path, size=clip.path.stat().st_size, suffix="wav")
+
+    async def converted(self, clip: Clip, *, voice: Voice | None = None) -> Audio:
+        """A clip as the telephone plays it; `voice` for a text that was given none. Raises SpeechFailed."""
+        if clip.kind == UPLOADED:
+            return await self._copy(clip, "converted", "wav")
+        return await self.spoken(clip.text or "", Voice(**clip.voice) if clip.voice else voice or Voice())
+
+    async def original(self, clip: Clip) -> Audio:
+        """A clip as it came; what was spoken came from our own engine. Raises SpeechFailed."""
+        if clip.kind == UPLOADED:
+            return await self._copy(clip, "original", clip.suffix or "wav")
+        return await self.converted(clip)
+
+    def incoming(self) -> BinaryIO:
+        """A file without a name for what is being received; it is gone with the process. Raises ClipNotStored."""
+        with stored():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return tempfile.TemporaryFile(dir=self._directory)
+
+    async def add(
+        self,
+        account_id: int,
+        file: BinaryIO,
+        *,
+        name: str,
+        speaker: str | None,
+        text: str | None,
+        now: datetime,
+    ) -> Clip:
+        """A recording that somebody brought, as a clip that can be played; durable once this returns.
+
+        The same bytes with the same words about them are the same clip, so that a client may repeat itself.
+        Raises AudioRejected, ConverterBusy, ConverterFailed, ClipNotStored.
+        """
+        with stored():
+            head, fingerprint = await asyncio.to_thread(
+                _read, file, msgspec.json.encode([name, speaker, text])
+            )
+        if not head:
+            raise AudioEmpty
+        suffix = suffix_of(head)
+        if suffix is None:
+            raise AudioFormatUnknown
+        if (clip := await clips.known(self._db, account_id, fingerprint)) is not None:
+            return clip
+        with self.incoming() as converted:
+            await self._converter.telephone(file, converted)
+            size = await asyncio.to_thread(converted.seek, 0, 2)
+            new = clips.NewUpload(
+                fingerprint=fingerprint,
+                name=name,
+                speaker=speaker,
+                text=text,
+                suffix=suffix,
+                duration_ms=wav_duration_ms(size),
+            )
+            return await clips.add_upload(
+                self._db, account_id, new, {"original": file, "converted": converted}, now=now
+            )
+
+    async def _copy(self, clip: Clip, form: Form, suffix: str) -> Audio:
+        name = (
+            f"{clip.fingerprint}.{suffix}" if form == "converted" else f"{clip.fingerprint}.original.{suffix}"
+        )
+        path = self._directory / clip.fingerprint[:2] / clip.fingerprint[2:4] / name
+        if (found := _found(path, suffix)) is not None:
+            return found
+        async with self._fetching:
+            if (found := _found(path, suffix)) is not None:
+                return found
+            await _fetch(clips.pieces(self._db, clip, form), path, self._directory)
+        if (found := _found(path, suffix)) is not None:
+            return found
+        raise ClipLost
+
+
+def _found(path: Path, suffix: str) -> Audio | None:
+    """On the event loop on purpose: one stat of a cached inode is cheaper than a thread's wake-up."""
+    with stored():
+        try:
+            return Audio(path=path, size=path.stat().st_size, suffix=suffix)
+        except FileNotFoundError:
+            return None
+
+
+def _read(file: BinaryIO, about: bytes) -> tuple[bytes, str]:
+    """A file's first bytes, and the hash of all of it and of what is said of it."""
+    digest = hashlib.sha256(about)
+    file.seek(0)
+    head = b""
+    while block := file.read(clips.PIECE):
+        head = head or block[:HEAD]
+        digest.update(block)
+    return head, digest.hexdigest()
+
+
+async def _fetch(pieces: AsyncIterator[bytes], path: Path, directory: Path) -> None:
+    """Writes a file from the store; none where the store has none."""
+    first = await anext(pieces, None)
+    if first is None:
+        raise ClipLost
+    with whole_file(path, directory) as file:
+        await asyncio.to_thread(file.write, first)
+        async for piece in pieces:
+            await asyncio.to_thread(file.write, piece)
