@@ -3,7 +3,7 @@
 import asyncio
 import os
 
-from zvonar.delivery.sender import Limits
+from zvonar.delivery.lanes import Limits
 from zvonar.store.db import Database
 
 from .world import worker

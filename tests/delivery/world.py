@@ -13,8 +13,9 @@ from psycopg.types.json import Jsonb
 
 from zvonar.delivery.backoff import Backoff
 from zvonar.delivery.guard import networks
-from zvonar.delivery.sender import Limits
+from zvonar.delivery.lanes import Limits
 from zvonar.delivery.worker import deliver
+from zvonar.store import outbox
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
@@ -62,6 +63,12 @@ async def happened(db: Database, to: str, calls: Sequence[int]) -> list[int]:
         return [found[0] for found in await cursor.fetchall()]
 
 
+async def fanned_out(db: Database, renderer: Any = render) -> None:
+    """All events as deliveries."""
+    while (await outbox.fan_out(db, renderer, now=now(), next_try=lambda _: None)).events:
+        pass
+
+
 async def deliveries(db: Database) -> list[Row]:
     return await db.rows(
         Row, "SELECT event_id, state, tries, last_status, last_error FROM deliveries ORDER BY event_id"
@@ -92,6 +99,8 @@ class Counted:
 
     def __init__(self) -> None:
         self.events = 0
+        self.aside = 0
+        self.given_up: list[str] = []
         self.lags: list[float] = []
         self.errors: list[str] = []
         self.dead = 0
@@ -100,6 +109,12 @@ class Counted:
 
     def fanned_out(self, events: int) -> None:
         self.events += events
+
+    def unrendered(self, events: int) -> None:
+        self.aside += events
+
+    def disabled(self, reason: str) -> None:
+        self.given_up.append(reason)
 
     def delivered(self, kind: str, lag: float) -> None:
         assert kind == "test"

@@ -2,17 +2,25 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from zvonar.delivery import signing
 from zvonar.delivery.backoff import Backoff
 from zvonar.delivery.fanout import Fanout
 from zvonar.delivery.guard import IPNetwork
+from zvonar.delivery.lanes import Limits
+from zvonar.delivery.mail import MailTransport, Smtp
 from zvonar.delivery.meters import DeliveryMeters, NoMeters
-from zvonar.delivery.post import Poster
-from zvonar.delivery.sender import Limits, Sender
+from zvonar.delivery.post import HttpTransport, Poster
+from zvonar.delivery.sender import Sender
+from zvonar.delivery.signing import Signers
+from zvonar.delivery.verdict import Transport
 from zvonar.store.db import Database
 from zvonar.store.outbox import Renderer
+from zvonar.store.workers import Identity
+
+_LOOK = 1.0  # seconds between looks at which workers have died
 
 
 def utc_now() -> datetime:
@@ -26,6 +34,8 @@ async def deliver(
     *,
     stop: asyncio.Event,
     allowed: Sequence[IPNetwork] = (),
+    smtp: Smtp | None = None,
+    transports: Mapping[str, Transport] | None = None,
     limits: Limits | None = None,
     backoff: Backoff | None = None,
     timeout: float = 10.0,
@@ -35,29 +45,37 @@ async def deliver(
 ) -> None:
     """Deliver every event until `stop`; returns once what was in flight then has ended, or `limits.drain` passed.
 
-    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one POST.
-    Outlives the database: waits while it is away. Any number of these may share one.
+    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one answer.
+    `transports`: by the scheme of an address, beside http, https and mailto. Outlives the database: waits while it is
+    away. Any number of these may share one.
     """
-    meters = meters or NoMeters()
+    meters, backoff = meters or NoMeters(), backoff or Backoff()
     async with Poster(allowed=allowed, timeout=timeout) as poster:
+        http = HttpTransport(poster, Signers(signing.stored(db, clock)))
+        ways: dict[str, Transport] = {"http": http, "https": http, "mailto": MailTransport(smtp)}
+        identity = Identity(db, freed=lambda: sender.bell.ring(), clock=clock)
         sender = Sender(
             db,
-            poster,
+            {**ways, **(transports or {})},
+            identity,
             limits=limits or Limits(),
-            backoff=backoff or Backoff(),
+            backoff=backoff,
             meters=meters,
             clock=clock,
             roll=roll,
         )
-        fanout = Fanout(db, render, made=sender.bell.ring, meters=meters, clock=clock)
+        fanout = Fanout(db, render, made=sender.bell.ring, backoff=backoff, meters=meters, clock=clock)
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(_listen(db, fanout, sender))
+            keeper = group.create_task(identity.keep(_LOOK))
             group.create_task(fanout.run(stop))
-            group.create_task(sender.run(stop))
+            sending = group.create_task(sender.run(stop))
             await stop.wait()
             fanout.bell.ring()
             sender.bell.ring()
             listener.cancel()
+            await sending
+            keeper.cancel()
 
 
 async def _listen(db: Database, fanout: Fanout, sender: Sender) -> None:

@@ -110,6 +110,12 @@ class Database:
         async with self.connection() as connection:
             return (await connection.execute(statement, params)).rowcount
 
+    async def connect(self) -> Connection:
+        """A connection beside the pool, for whoever has to hold one. Raises psycopg.OperationalError."""
+        return await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, options=_SESSION, application_name="zvonar", **_DEADLINES
+        )
+
     async def notifications(self, *channels: LiteralString) -> AsyncIterator[str]:
         """The names of channels as they are notified, one at a time, and once at every (re)connection.
 
