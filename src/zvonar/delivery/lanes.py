@@ -13,7 +13,8 @@ from msgspec import Struct
 from zvonar.store.deliveries import Delivery
 
 _FIRST = 4  # tries at once to an address that is not known yet
-_AHEAD = 8  # deliveries in hand for each that is being tried, at an address that answers quickly
+_AHEAD = 0.5  # seconds of work in hand for an address that answers quickly, so that it never waits for the database
+_DEPTH = 32  # deliveries in hand for each that is being tried, at most
 _SLOW = 1.0  # seconds after which an answer is not quick
 _REMEMBERED = 10_000  # addresses
 
@@ -47,11 +48,12 @@ class Leased(Struct, frozen=True, kw_only=True):
 class Lane:
     """One address."""
 
-    __slots__ = ("address", "cap", "quick", "started", "waiting")
+    __slots__ = ("address", "cap", "pace", "quick", "started", "waiting")
 
     def __init__(self, address: str, cap: int) -> None:
         self.address = address
         self.cap = cap  # tries at once
+        self.pace = _SLOW  # seconds that its answers lately took
         self.quick = False  # whether its last answer was a good and quick one
         self.waiting: deque[Leased] = deque()
         self.started: dict[int, float] = {}  # what is being tried, since when; oldest first
@@ -77,7 +79,7 @@ class Lanes:
 
     def quick_rooms(self) -> tuple[dict[str, int], int]:
         """The quick addresses that may get more into our hands, and how many in all."""
-        limit = self._limits.total * _AHEAD - self._waiting[True]
+        limit = self._limits.total * _DEPTH - self._waiting[True]
         if limit <= 0:
             return {}, 0
         rooms = {lane.address: self._room(lane) for lane in self._lanes.values() if lane.quick}
@@ -90,8 +92,8 @@ class Lanes:
         return rooms, self._first(), max(0, limit)
 
     def _room(self, lane: Lane) -> int:
-        depth = lane.cap * _AHEAD if lane.quick else lane.cap
-        return max(0, depth - len(lane.waiting) - len(lane.started))
+        ahead = min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001))) if lane.quick else 0
+        return max(0, lane.cap * (1 + ahead) - len(lane.waiting) - len(lane.started))
 
     def _first(self) -> int:
         return min(_FIRST, self._limits.per_address)
@@ -125,6 +127,7 @@ class Lanes:
             lane.cap = min(lane.cap * 2, self._limits.per_address)
         else:
             lane.cap = 1  # after an outage the backlog of an address must not be what fells it again
+        lane.pace += (clock - began - lane.pace) / 8
         self._judge(lane, quick=taken and clock - began < _SLOW)
         self._go(lane, at, clock, start)
         self._unblock(at, clock, start)

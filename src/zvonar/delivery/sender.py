@@ -6,7 +6,7 @@ another worker sees that this one is dead. In order per key: only the first pend
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -30,7 +30,8 @@ _GATHER = (
     0.005  # seconds from a ring to the lease: work comes in flocks, and a statement each would cost more
 )
 _RECORD = 0.02  # seconds from a verdict to its settling, for the same reason
-_WALK = 0.05  # seconds from one look at all addresses to the next
+_WALK = 0.05  # seconds from one look at all addresses to the next, at least
+_WALK_SHARE = 4.0  # times that a look took are left to others before the next
 _LOOK = 0.25  # seconds between looks at who does not answer
 _PATIENCE = 2.0  # seconds between tries at a database that is away
 
@@ -51,7 +52,7 @@ class Sender:
         roll: Callable[[], float] = random.random,
     ) -> None:
         """`transports`: by the scheme of the address."""
-        self.bell = Bell()  # rings when there may be something to lease
+        self._quick_bell, self._walk_bell = Bell(), Bell()
         self._db = db
         self._transports = transports
         self._identity = identity
@@ -67,19 +68,22 @@ class Sender:
         self._closed = asyncio.Event()
         self._closed.set()
         self._tries: set[asyncio.Task[None]] = set()
-        self._walk_at = 0.0  # when the event loop's clock allows the next look at all addresses
         self._stopping = False
         self._group: asyncio.TaskGroup  # of a run
+
+    def ring(self) -> None:
+        """There may be something to lease."""
+        self._quick_bell.ring()
+        self._walk_bell.ring()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, which comes with a ring; then waits for what is in flight, at most `limits.drain`."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             background = (group.create_task(self._record()), group.create_task(self._look()))
-            while not stop.is_set():
-                wait = await self._lease(stop)
-                await self.bell.heard(wait)
-                await asyncio.sleep(_GATHER)
+            async with asyncio.TaskGroup() as leasing:
+                leasing.create_task(self._lease_from_quick(stop))
+                leasing.create_task(self._lease_from_others(stop))
             self._stopping = True
             await self._give_back(self._lanes.give_up())
             try:
@@ -90,59 +94,45 @@ class Sender:
             for task in (*self._tries, *background):
                 task.cancel()
 
-    async def _lease(self, stop: asyncio.Event) -> float:
-        """Take in hand what there is room for; seconds after which to look again without a ring."""
+    async def _lease_from_quick(self, stop: asyncio.Event) -> None:
+        """Addresses that answer well are asked for by name, at every ring."""
+        while not stop.is_set():
+            rooms, limit = self._lanes.quick_rooms()
+            if rooms:
+                await self._lease(stop, partial(deliveries.lease_from, limit=limit, rooms=rooms))
+            await self._quick_bell.heard(self._limits.poll)
+            await asyncio.sleep(_GATHER)
+
+    async def _lease_from_others(self, stop: asyncio.Event) -> None:
+        """All other addresses are walked, which takes the longer the more there are: by the side, now and then."""
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            rooms, first, limit = self._lanes.other_rooms()
+            began = loop.time()
+            if limit:
+                walk = partial(deliveries.lease, limit=limit, per_address=first, rooms=rooms)
+                await self._lease(stop, walk)
+            took = loop.time() - began
+            await self._walk_bell.heard(self._limits.poll)
+            await pause(stop, max(_GATHER, _WALK - took, _WALK_SHARE * took))
+
+    async def _lease(self, stop: asyncio.Event, lease: Callable[..., Awaitable[list[Delivery]]]) -> None:
         wait = 0.1
         while not stop.is_set():
+            if not self._identity.known.is_set():
+                await pause(stop, 0.02)
+                continue
+            worker_id, now = self._identity.worker_id, self._clock()
+            until = now + timedelta(seconds=self._limits.lease)
             try:
-                if not self._identity.known.is_set():
-                    await pause(stop, wait)
-                    continue
-                return await self._leased()
+                leased = await lease(self._db, worker_id=worker_id, now=now, until=until)
             except StoreUnavailable as exc:
                 log.warning("delivery.lease_waiting", reason=str(exc), pause=wait)
                 await pause(stop, wait)
                 wait = min(wait * 2, _PATIENCE)
-        return 0.0
-
-    async def _leased(self) -> float:
-        rooms, limit = self._lanes.quick_rooms()
-        if rooms:
-            now = self._clock()
-            until = now + timedelta(seconds=self._limits.lease)
-            worker_id = self._identity.worker_id
-            self._take(
-                await deliveries.lease_from(
-                    self._db, worker_id=worker_id, now=now, until=until, limit=limit, rooms=rooms
-                ),
-                until,
-                worker_id,
-            )
-        loop = asyncio.get_running_loop()
-        early = self._walk_at - loop.time()
-        if early > 0:
-            return min(early, self._limits.poll)
-        rooms, first, limit = self._lanes.other_rooms()
-        if limit:
-            now, began = self._clock(), loop.time()
-            until = now + timedelta(seconds=self._limits.lease)
-            worker_id = self._identity.worker_id
-            self._take(
-                await deliveries.lease(
-                    self._db,
-                    worker_id=worker_id,
-                    now=now,
-                    until=until,
-                    limit=limit,
-                    per_address=first,
-                    rooms=rooms,
-                ),
-                until,
-                worker_id,
-            )
-            # With many addresses a look takes long; most of the time is for those that answer.
-            self._walk_at = loop.time() + max(_WALK, 5 * (loop.time() - began))
-        return self._limits.poll
+            else:
+                self._take(leased, until, worker_id)
+                return
 
     def _take(self, leased: list[Delivery], until: datetime, worker_id: int) -> None:
         start_by = until - timedelta(seconds=self._limits.lease / 2)
@@ -221,24 +211,25 @@ class Sender:
                 await asyncio.sleep(_RECORD)
             stale, self._lanes.stale = self._lanes.stale, []
             await self._give_back(stale)
-            while self._settled:
-                batch, self._settled = self._settled, []
-                given_up = await self._db.patiently(
-                    partial(deliveries.settle, self._db, batch, now=self._clock()), what="settle"
+            batch, self._settled = self._settled, []
+            if not batch:
+                continue
+            given_up = await self._db.patiently(
+                partial(deliveries.settle, self._db, batch, now=self._clock()), what="settle"
+            )
+            for receiver in given_up:
+                self._meters.disabled(receiver.reason)
+                log.error(
+                    "delivery.receiver_disabled",
+                    account_id=receiver.account_id,
+                    reason=receiver.reason,
+                    told=receiver.email is not None,
                 )
-                for receiver in given_up:
-                    self._meters.disabled(receiver.reason)
-                    log.error(
-                        "delivery.receiver_disabled",
-                        account_id=receiver.account_id,
-                        reason=receiver.reason,
-                        told=receiver.email is not None,
-                    )
-                self._open -= len(batch)
-                if not self._open:
-                    self._closed.set()
-                self._meters.in_flight(self._open)
-                self.bell.ring()
+            self._open -= len(batch)
+            if not self._open:
+                self._closed.set()
+            self._meters.in_flight(self._open)
+            self.ring()
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()

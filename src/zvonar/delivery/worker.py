@@ -53,7 +53,7 @@ async def deliver(
     async with Poster(allowed=allowed, timeout=timeout) as poster:
         http = HttpTransport(poster, Signers(signing.stored(db, clock)))
         ways: dict[str, Transport] = {"http": http, "https": http, "mailto": MailTransport(smtp)}
-        identity = Identity(db, freed=lambda: sender.bell.ring(), clock=clock)
+        identity = Identity(db, freed=lambda: sender.ring(), clock=clock)
         sender = Sender(
             db,
             {**ways, **(transports or {})},
@@ -64,7 +64,7 @@ async def deliver(
             clock=clock,
             roll=roll,
         )
-        fanout = Fanout(db, render, made=sender.bell.ring, backoff=backoff, meters=meters, clock=clock)
+        fanout = Fanout(db, render, made=sender.ring, backoff=backoff, meters=meters, clock=clock)
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(_listen(db, fanout, sender))
             keeper = group.create_task(identity.keep(_LOOK))
@@ -72,7 +72,7 @@ async def deliver(
             sending = group.create_task(sender.run(stop))
             await stop.wait()
             fanout.bell.ring()
-            sender.bell.ring()
+            sender.ring()
             listener.cancel()
             await sending
             keeper.cancel()
@@ -83,4 +83,4 @@ async def _listen(db: Database, fanout: Fanout, sender: Sender) -> None:
         if channel == "zvonar_outbox":
             fanout.bell.ring()
         else:
-            sender.bell.ring()
+            sender.ring()

@@ -51,13 +51,15 @@ class Settlement(Struct, frozen=True, kw_only=True):
         return "dead" if self.next_at is None else "pending"
 
 
-# Of what is due at one address the first of each key, since later ones wait behind it.
+# Of what is due at one address the first of each key, since later ones wait behind it. Not "account_id =" nor
+# "address =" in the look for earlier ones: other indexes would tempt, and read all of an account or an address.
 _HEADS: LiteralString = """CROSS JOIN LATERAL (
     SELECT p.delivery_id, p.next_at FROM deliveries p
     WHERE p.address = a.address AND p.state = 'pending' AND p.next_at <= %(now)s
       AND (p.leased_until IS NULL OR p.leased_until < %(now)s)
-      AND NOT EXISTS (SELECT FROM deliveries e WHERE e.account_id = p.account_id AND e.order_key = p.order_key
-                      AND e.address = p.address AND e.state = 'pending' AND e.event_id < p.event_id)
+      AND NOT EXISTS (SELECT FROM deliveries e WHERE e.order_key = p.order_key AND e.event_id < p.event_id
+                      AND e.state = 'pending' AND e.account_id IS NOT DISTINCT FROM p.account_id
+                      AND e.address IS NOT DISTINCT FROM p.address)
     ORDER BY p.next_at"""
 
 _TAKE: LiteralString = """

@@ -33,6 +33,9 @@ ALTER TABLE deliveries
     ADD url text,                              -- null: the address
     ADD tries_before integer NOT NULL DEFAULT 0,  -- tries of earlier lives, before it was sent again on purpose
     ADD leased_by bigint;                      -- the worker; when it dies, its leases are free at once
+-- Whether something earlier of the same call is still on its way: a few rows, by one short key.
+DROP INDEX deliveries_in_order;
+CREATE INDEX deliveries_in_order ON deliveries (order_key, event_id) WHERE state = 'pending';
 -- What somebody has to look after.
 CREATE INDEX deliveries_stuck ON deliveries (account_id, address, event_id) WHERE state IN ('dead', 'disabled');
 
