@@ -27,7 +27,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     lease: float = (
         30.0  # seconds that a delivery is ours: half of them to begin, half for the try and its settling
     )
-    poll: float = 1.0  # seconds between looks without a ring: a retry is due
+    poll: float = 1.0  # seconds between looks without a ring: a retry is due, or another worker has died
     drain: float = 12.0  # seconds for what is in flight at a stop
 
     @property

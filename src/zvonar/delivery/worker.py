@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from zvonar.delivery import signing
 from zvonar.delivery.backoff import Backoff
@@ -15,12 +15,11 @@ from zvonar.delivery.meters import DeliveryMeters, NoMeters
 from zvonar.delivery.post import HttpTransport, Poster
 from zvonar.delivery.sender import Sender
 from zvonar.delivery.signing import Signers
+from zvonar.delivery.sweeper import tidy
 from zvonar.delivery.verdict import Transport
 from zvonar.store.db import Database
 from zvonar.store.outbox import Renderer
 from zvonar.store.workers import Identity
-
-_LOOK = 1.0  # seconds between looks at which workers have died
 
 
 def utc_now() -> datetime:
@@ -39,17 +38,18 @@ async def deliver(
     limits: Limits | None = None,
     backoff: Backoff | None = None,
     timeout: float = 10.0,
+    keep: timedelta = timedelta(days=30),
     meters: DeliveryMeters | None = None,
     clock: Callable[[], datetime] = utc_now,
     roll: Callable[[], float] = random.random,
 ) -> None:
     """Deliver every event until `stop`; returns once what was in flight then has ended, or `limits.drain` passed.
 
-    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one answer.
-    `transports`: by the scheme of an address, beside http, https and mailto. Outlives the database: waits while it is
-    away. Any number of these may share one.
+    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one answer. `keep`: how
+    long what was delivered is kept. `transports`: by the scheme of an address, beside http, https and mailto. Outlives
+    the database: waits while it is away. Any number of these may share one.
     """
-    meters, backoff = meters or NoMeters(), backoff or Backoff()
+    meters, backoff, limits = meters or NoMeters(), backoff or Backoff(), limits or Limits()
     async with Poster(allowed=allowed, timeout=timeout) as poster:
         http = HttpTransport(poster, Signers(signing.stored(db, clock)))
         ways: dict[str, Transport] = {"http": http, "https": http, "mailto": MailTransport(smtp)}
@@ -58,7 +58,7 @@ async def deliver(
             db,
             {**ways, **(transports or {})},
             identity,
-            limits=limits or Limits(),
+            limits=limits,
             backoff=backoff,
             meters=meters,
             clock=clock,
@@ -67,8 +67,9 @@ async def deliver(
         fanout = Fanout(db, render, made=sender.ring, backoff=backoff, meters=meters, clock=clock)
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(_listen(db, fanout, sender))
-            keeper = group.create_task(identity.keep(_LOOK))
+            keeper = group.create_task(identity.keep(limits.poll))
             group.create_task(fanout.run(stop))
+            group.create_task(tidy(db, keep=keep, stop=stop, clock=clock))
             sending = group.create_task(sender.run(stop))
             await stop.wait()
             fanout.bell.ring()

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from zvonar.store import receivers
 from zvonar.store.db import Database
+from zvonar.store.outbox import Swept
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -151,13 +152,6 @@ WITH stretch AS (
 )
 SELECT max(delivery_id) AS upto, coalesce(bool_or(created_at >= %(before)s), true) AS young FROM stretch
 """
-
-
-class Swept(Struct, frozen=True, kw_only=True):
-    """How far a sweep has come."""
-
-    upto: int | None  # id of the last row looked at; None: there are no more
-    young: bool  # whether what follows is too young
 
 
 async def lease(

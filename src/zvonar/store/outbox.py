@@ -139,6 +139,13 @@ class Lag(Struct, frozen=True, kw_only=True):
     oldest: float  # seconds since the event of the oldest pending delivery
 
 
+class Swept(Struct, frozen=True, kw_only=True):
+    """How far a sweep has come."""
+
+    upto: int | None  # id of the last row looked at; None: there are no more
+    young: bool  # whether what follows is too young
+
+
 class Batch(Struct, frozen=True, kw_only=True):
     """What one fan-out did."""
 
@@ -247,5 +254,12 @@ async def _record(
 async def lag(db: Database, *, now: datetime) -> Lag:
     """How far behind deliveries are."""
     found = await db.row(Lag, LAG, {"now": now})
+    assert found is not None
+    return found
+
+
+async def sweep(db: Database, *, before: datetime, after: int, limit: int) -> Swept:
+    """Forget what was fanned out before then, in the `limit` events after `after`."""
+    found = await db.row(Swept, SWEEP, {"before": before, "after": after, "limit": limit})
     assert found is not None
     return found
