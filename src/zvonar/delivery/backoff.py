@@ -26,8 +26,9 @@ class Backoff(Struct, frozen=True, kw_only=True):
             return None
         pause = self.pauses[tries - 1]
         if asked is not None and (asked >= pause or tries <= _INDULGENT):
+            # Later by chance, never earlier.
             return now + timedelta(seconds=asked * (1 + self.jitter * roll))
-        return now + timedelta(seconds=pause * (1 + self.jitter * (2 * roll - 1)))
+        return now + timedelta(seconds=max(pause * (1 + self.jitter * (2 * roll - 1)), asked or 0.0))
 
 
 def asked_pause(value: str | None, *, now: datetime) -> float | None:

@@ -127,7 +127,7 @@ class Lanes:
             lane.cap = min(lane.cap * 2, self._limits.per_address)
         else:
             lane.cap = 1  # after an outage the backlog of an address must not be what fells it again
-        lane.pace += (clock - began - lane.pace) / 8
+        lane.pace += (clock - began - lane.pace) / 2
         self._judge(lane, quick=taken and clock - began < _SLOW)
         self._go(lane, at, clock, start)
         self._unblock(at, clock, start)
