@@ -43,6 +43,7 @@ async def test_every_event_arrives_with_its_headers(db: Database, receiver: Rece
         assert post.said["event"] == post.event_id
     assert receiver.kept_order()
     assert (meters.events, len(meters.lags), meters.errors) == (200, 200, [])
+    assert meters.kinds == {"test"}
     assert all(lag > 0 for lag in meters.lags)
     assert meters.most_in_flight <= QUICK.total
 
