@@ -13,13 +13,13 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, dial, lease, memory
+from bench import callee, delivery, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "memory", "dial")
+BENCHES = ("lease", "delivery", "memory", "dial")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 
@@ -30,7 +30,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the rows go.", dir_okay=False)] = RESULTS,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="A short lease: whether it measures, not how fast.")
+        bool, typer.Option("--tiny", help="Short rounds: whether it measures, not how fast.")
     ] = False,
 ) -> None:
     """Measure."""
@@ -60,6 +60,8 @@ def main(
 def _measured(made: Ground, wanted: list[str], size: lease.Size) -> Iterator[list[Figure]]:
     if "lease" in wanted:
         yield uvloop.run(lease.measure(made, size))
+    if "delivery" in wanted:
+        yield uvloop.run(delivery.measure(made, delivery.TINY if size is TINY else delivery.Size()))
     if "memory" in wanted or "dial" in wanted:
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:

@@ -32,12 +32,18 @@ class Figure(Struct, frozen=True, kw_only=True):
     row: Row
     at_most: float | None = None  # of the value
     above: float | None = None  # at most so much above the baseline
+    at_least_ratio: float | None = None  # of the baseline
+    at_most_ratio: float | None = None  # of the baseline
 
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without one."""
         if self.above is not None and self.row.baseline is not None:
             return self.row.value <= self.row.baseline + self.above
+        if self.at_least_ratio is not None:
+            return self.row.ratio is not None and self.row.ratio >= self.at_least_ratio
+        if self.at_most_ratio is not None:
+            return self.row.ratio is not None and self.row.ratio <= self.at_most_ratio
         return self.row.value <= self.at_most if self.at_most is not None else None
 
     @property
@@ -45,6 +51,10 @@ class Figure(Struct, frozen=True, kw_only=True):
         """As a reader wants it."""
         if self.above is not None:
             return f"baseline + {self.above:g}"
+        if self.at_least_ratio is not None:
+            return f"≥ {self.at_least_ratio:g} × baseline"
+        if self.at_most_ratio is not None:
+            return f"≤ {self.at_most_ratio:g} × baseline"
         return f"≤ {self.at_most:g}" if self.at_most is not None else ""
 
 
@@ -57,6 +67,8 @@ def figure(
     *,
     at_most: float | None = None,
     above: float | None = None,
+    at_least_ratio: float | None = None,
+    at_most_ratio: float | None = None,
 ) -> Figure:
     """The median over the rounds, beside the median of the baseline's rounds."""
     value = round(statistics.median(values), 3)
@@ -69,7 +81,13 @@ def figure(
         baseline=baseline,
         ratio=round(value / baseline, 2) if baseline else None,
     )
-    return Figure(row=row, at_most=at_most, above=above)
+    return Figure(
+        row=row,
+        at_most=at_most,
+        above=above,
+        at_least_ratio=at_least_ratio,
+        at_most_ratio=at_most_ratio,
+    )
 
 
 def percentile(values: Iterable[float], percent: float) -> float:

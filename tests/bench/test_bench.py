@@ -41,5 +41,5 @@ def test_an_unknown_benchmark_is_an_error_and_leaves_no_rows(tmp_path: Path) -> 
     out = tmp_path / "results.jsonl"
     done = run("speed", "--out", str(out))
     assert done.returncode != 0
-    assert "lease, memory, dial" in done.stderr
+    assert "lease, delivery, memory, dial" in done.stderr
     assert not out.exists()

@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 from zvonar.delivery.guard import AddressRefused, SocketGuard, checked, networks
-from zvonar.delivery.post import Failure, Poster
+from zvonar.delivery.post import Poster
+from zvonar.delivery.verdict import Failure
 
 INSIDE = {
     "this network": "0.0.0.0",
@@ -213,7 +214,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
 @pytest.mark.parametrize("host", list(INSIDE.values()), ids=list(INSIDE))
 def test_what_is_inside_is_closed(host: str) -> None:
     guard = SocketGuard()
-    assert not guard.permits(host)
+    assert not guard.permits(host, 443)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with pytest.raises(AddressRefused, match="ZVONAR_ALLOW_NETWORKS"):
         guard((family, socket.SOCK_STREAM, 6, "", (host, 80)))
@@ -221,7 +222,7 @@ def test_what_is_inside_is_closed(host: str) -> None:
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_what_is_public_is_open(host: str) -> None:
-    assert SocketGuard().permits(host)
+    assert SocketGuard().permits(host, 443)
 
 
 def test_only_the_internet_protocol_is_spoken() -> None:
@@ -231,9 +232,9 @@ def test_only_the_internet_protocol_is_spoken() -> None:
 
 def test_named_networks_are_opened() -> None:
     guard = SocketGuard(networks(["10.1.0.0/16", " fd00::/8"]))
-    assert guard.permits("10.1.2.3")
-    assert guard.permits("fd00::1")
-    assert not guard.permits("10.2.0.1")
+    assert guard.permits("10.1.2.3", 5432)
+    assert guard.permits("fd00::1", 22)
+    assert not guard.permits("10.2.0.1", 443)
     with pytest.raises(ValueError, match="does not appear to be"):
         networks(["everything"])
 

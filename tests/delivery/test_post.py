@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from zvonar.delivery.guard import networks
-from zvonar.delivery.post import Failure, Poster
+from zvonar.delivery.post import Poster
+from zvonar.delivery.verdict import Failure
 
 pytestmark = pytest.mark.asyncio
 

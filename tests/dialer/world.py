@@ -1,6 +1,7 @@
 """Who calls whom in the dialer's tests? A small account with a campaign, and what must be true once all is over."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -25,7 +26,7 @@ from zvonar.store import accounts, calls, campaigns, trunks
 from zvonar.store.accounts import Account
 from zvonar.store.calls import Call, NewCall
 from zvonar.store.campaigns import Campaign
-from zvonar.store.db import Database
+from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.trunks import NewTrunk, Trunk
 
 DEADLINE = 30.0  # seconds for anything that a test waits for
@@ -240,9 +241,12 @@ class _Change(Struct, frozen=True):
 
 
 async def until(what: Callable[[], Awaitable[bool]], *, within: float = DEADLINE) -> None:
-    """Wait until this is so."""
+    """Wait until this is so; a database that is away just now is waited for too."""
     async with asyncio.timeout(within):
-        while not await what():
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                if await what():
+                    return
             await asyncio.sleep(0.02)
 
 

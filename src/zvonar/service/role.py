@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,9 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     public_url: str | None
     ari_url: str
     allow_networks: list[str]
+    smtp_url: str | None
+    mail_from: str
+    keep_deliveries_days: int
     drain_seconds: float
     espeak_command: list[str]
     espeak_env: dict[str, str]
@@ -205,6 +208,7 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
 async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
+    from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.wiring import render
 
@@ -217,6 +221,8 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 render,
                 stop=stop,
                 allowed=networks(config.allow_networks),
+                smtp=mail_server(config.smtp_url, config.mail_from),
+                keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
             )

@@ -1,19 +1,18 @@
 """Whose delivery is it? Leases, their order and their end."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
-from zvonar.delivery import queue
-from zvonar.delivery.queue import Settlement
-from zvonar.store import outbox
+from zvonar.store import deliveries as store
 from zvonar.store.db import Database
-from zvonar.store.outbox import Delivery
+from zvonar.store.deliveries import Delivery, Settlement
 
-from .world import deliveries, happened, now, render
+from .world import deliveries, fanned_out, happened, now
 
 pytestmark = pytest.mark.asyncio
 
+ME = 7
 A, B = "http://a.example/", "http://b.example/"
 
 
@@ -21,8 +20,9 @@ async def lease(
     db: Database, *, limit: int = 100, per_address: int = 100, seconds: float = 60, **rooms: int
 ) -> list[Delivery]:
     at = now()
-    return await queue.lease(
+    return await store.lease(
         db,
+        worker_id=ME,
         now=at,
         until=at + timedelta(seconds=seconds),
         limit=limit,
@@ -31,10 +31,35 @@ async def lease(
     )
 
 
+def settlement(
+    delivery: Delivery,
+    until: datetime,
+    *,
+    status: int | None = None,
+    error: str | None = None,
+    next_at: datetime | None = None,
+    gone: bool = False,
+    worker_id: int = ME,
+) -> Settlement:
+    at = now()
+    return Settlement(
+        delivery=delivery,
+        worker_id=worker_id,
+        until=until,
+        sent_at=at,
+        at=at,
+        latency=12,
+        status=status,
+        error=error,
+        next_at=next_at,
+        gone=gone,
+        answer=b"ok",
+    )
+
+
 async def queued(db: Database, to: str, calls: list[int]) -> list[int]:
     events = await happened(db, to, calls)
-    while await outbox.fan_out(db, render, now=now()):
-        pass
+    await fanned_out(db)
     return events
 
 
@@ -69,14 +94,13 @@ async def test_a_lease_that_ran_out_is_somebody_elses(db: Database) -> None:
 async def test_whoever_outlived_its_lease_has_no_say(db: Database) -> None:
     await queued(db, A, [1])
     past, ahead = now() - timedelta(seconds=1), now() + timedelta(seconds=60)
-    common = {"limit": 1, "per_address": 1, "rooms": {}}
-    (mine,) = await queue.lease(db, now=now(), until=past, **common)
-    (theirs,) = await queue.lease(db, now=now(), until=ahead, **common)
-    late = Settlement(delivery=mine, until=past, at=now(), status=None, error="timeout", next_at=None)
-    await queue.settle(db, [late])
+    common = {"worker_id": ME, "limit": 1, "per_address": 1, "rooms": {}}
+    (mine,) = await store.lease(db, now=now(), until=past, **common)
+    (theirs,) = await store.lease(db, now=now(), until=ahead, **common)
+    late = settlement(mine, past, error="timeout")
+    await store.settle(db, [late], now=now())
     assert [row.state for row in await deliveries(db)] == ["pending"]
-    taken = Settlement(delivery=theirs, until=ahead, at=now(), status=204, error=None, next_at=None)
-    await queue.settle(db, [taken])
+    await store.settle(db, [settlement(theirs, ahead, status=204)], now=now())
     (row,) = await deliveries(db)
     assert (row.state, row.tries, row.last_status) == ("delivered", 1, 204)
 
@@ -85,20 +109,16 @@ async def test_a_batch_is_settled_each_its_own_way(db: Database) -> None:
     await queued(db, A, [1, 2, 3])
     at = now()
     until = at + timedelta(seconds=60)
-    leased = await queue.lease(db, now=at, until=until, limit=9, per_address=9, rooms={})
+    leased = await store.lease(db, worker_id=ME, now=at, until=until, limit=9, per_address=9, rooms={})
     ways = [(200, None, None), (500, "status", at + timedelta(seconds=5)), (None, "timeout", None)]
-    await queue.settle(
-        db,
-        [
-            Settlement(delivery=delivery, until=until, at=at, status=status, error=error, next_at=next_at)
-            for delivery, (status, error, next_at) in zip(leased, ways, strict=True)
-        ],
-    )
+    settled = [
+        settlement(delivery, until, status=status, error=error, next_at=next_at)
+        for delivery, (status, error, next_at) in zip(leased, ways, strict=True)
+    ]
+    assert await store.settle(db, settled, now=at) == []
     assert [(row.state, row.tries, row.last_status, row.last_error) for row in await deliveries(db)] == [
         ("delivered", 1, 200, None),
         ("pending", 1, 500, "status"),
         ("dead", 1, None, "timeout"),
     ]
     assert await lease(db) == []
-    due = await outbox.next_due(db)
-    assert due == at + timedelta(seconds=5)
