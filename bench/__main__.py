@@ -13,15 +13,16 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, delivery, dial, lease, memory
+from bench import callee, callo_import, delivery, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial")
+BENCHES = ("lease", "delivery", "memory", "callo_import", "dial")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
+TINY_IMPORT = callo_import.Size(rows=2000)
 
 
 def main(
@@ -44,7 +45,7 @@ def main(
     failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            for some in _measured(made, wanted, TINY if tiny else lease.Size()):
+            for some in _measured(made, wanted, tiny=tiny):
                 figures += some
     except (NotMeasured, ZvonarError) as exc:
         failure = exc
@@ -57,16 +58,19 @@ def main(
         raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], size: lease.Size) -> Iterator[list[Figure]]:
+def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[Figure]]:
     if "lease" in wanted:
-        yield uvloop.run(lease.measure(made, size))
+        yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "delivery" in wanted:
-        yield uvloop.run(delivery.measure(made, delivery.TINY if size is TINY else delivery.Size()))
-    if "memory" in wanted or "dial" in wanted:
+        yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
             if "memory" in wanted:
                 yield uvloop.run(memory.idle(roles))
+            if "callo_import" in wanted:
+                size = TINY_IMPORT if tiny else callo_import.Size()
+                yield uvloop.run(callo_import.measure(made, roles, size))
             if "dial" in wanted:
                 with callee.answering(made):
                     yield uvloop.run(dial.measure(made, roles, trunk))

@@ -39,7 +39,7 @@ from zvonar.line.asterisk.process import Record
 from zvonar.service.operations import add_account
 from zvonar.service.plant import ARI_USER
 from zvonar.speech.audio import wav_duration_ms
-from zvonar.store import calls, campaigns, clips, trunks
+from zvonar.store import campaigns, clips, phone_lists, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 from zvonar.store.trunks import NewTrunk, Trunk
@@ -250,7 +250,9 @@ class Bench:
         )
         ids = {"account_id": account_id, "campaign_id": campaign.campaign_id}
         new = [NewCall(phone=Phone(e164=phone, country="RU", trial=False)) for phone in self._phones()]
-        await calls.load(self._db, account_id, campaign.campaign_id, new, name="bench", rejected=0, now=now())
+        await phone_lists.load(
+            self._db, account_id, campaign.campaign_id, new, name="bench", rejected=0, now=now()
+        )
         self._witness.forget()
         server = self._ground.postgres()
         before = cpu(self._dialer), cpu_of_tree(server), cpu(self._asterisk)

@@ -19,7 +19,7 @@ from zvonar.dialer.engine import Dialer
 from zvonar.dialer.prompts import Prompts
 from zvonar.line.fake import FakeGateway
 from zvonar.service.operations import add_account
-from zvonar.store import calls, campaigns, epochs, trunks
+from zvonar.store import calls, campaigns, epochs, phone_lists, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 from zvonar.store.trunks import NewTrunk
@@ -214,5 +214,5 @@ async def _campaign(db: Database, phones: list[str]) -> tuple[int, int]:
         now=now(),
     )
     new = [NewCall(phone=Phone(e164=phone, country="RU", trial=False)) for phone in phones]
-    await calls.load(db, account_id, campaign.campaign_id, new, name="bench", rejected=0, now=now())
+    await phone_lists.load(db, account_id, campaign.campaign_id, new, name="bench", rejected=0, now=now())
     return account_id, campaign.campaign_id

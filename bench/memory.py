@@ -21,7 +21,8 @@ IMPORTS = {
     "api": "uvicorn, zvonar.service.role, zvonar.service.app",
     "dialer": "zvonar.service.role, zvonar.dialer.engine, zvonar.dialer.prompts, zvonar.line.asterisk.gateway, "
     "zvonar.service.plant, zvonar.speech.clips, zvonar.speech.synthesis.espeak",
-    "worker": "zvonar.service.role, zvonar.delivery.worker, zvonar.service.meters, zvonar.service.wiring",
+    "worker": "zvonar.service.role, zvonar.delivery.worker, zvonar.intake.jobs, "
+    "zvonar.service.meters, zvonar.service.wiring",
 }
 
 

@@ -1,5 +1,6 @@
 """Is every number understood as its country writes it, and every doubtful one refused?"""
 
+import phonenumbers
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -63,6 +64,43 @@ def test_a_number_is_read_as_its_account_writes_it(text: str, account: str, e164
     phone = parse(text, country=account, trial=False)
     assert phone == Phone(e164=e164, country=country)
     check_destination(phone, countries=EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "e164", "country"),
+    [
+        ("+380123456789", "+380123456789", "UA"),  # an example in somebody's reference
+        ("+79999999999", "+79999999999", "RU"),
+        ("+71234567890", "+71234567890", "RU"),
+        ("+12025550123", "+12025550123", "US"),
+        ("+15555555555", "+15555555555", "US"),
+    ],
+)
+def test_a_number_that_is_possible_may_be_asked_for_and_not_always_dialled(
+    text: str, e164: str, country: str
+) -> None:
+    phone = parse(text, country="RU", trial=False)
+    assert phone == Phone(e164=e164, country=country)
+    valid = phonenumbers.is_valid_number(phonenumbers.parse(e164))
+    if not valid:
+        with pytest.raises(DestinationRefused):
+            check_destination(phone, countries=(*EVERYWHERE, "UA"))
+
+
+@given(st.from_regex(r"\A\+[1-9][0-9]{4,14}\Z").filter(lambda text: not text.startswith("+7000")))
+def test_what_the_library_calls_possible_is_a_number_and_nothing_else_is(text: str) -> None:
+    try:
+        number = phonenumbers.parse(text)
+        possible = phonenumbers.is_possible_number(number)
+    except phonenumbers.NumberParseException:
+        possible = False
+    try:
+        phone = parse(text, country="RU", trial=True)
+    except (PhoneInvalid, DestinationRefused):
+        assert not possible
+    else:
+        assert possible
+        assert phone.e164 == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from zvonar.core.call import CallState, Next
 from zvonar.core.campaign import CallOverrides
 from zvonar.core.errors import CampaignNotFound, NoMoney
 from zvonar.core.result import CallEnd, Disposition, Outcome
-from zvonar.store import calls, campaigns, clips, epochs
+from zvonar.store import calls, campaigns, clips, epochs, phone_lists
 from zvonar.store.calls import CampaignClosed, LabelTaken
 from zvonar.store.campaigns import NotAllowedNow
 
@@ -22,7 +22,7 @@ JS_SAFE = 2**53 - 1
 async def load(world: World, new: list[Any], **changed: Any) -> int:
     of = world.campaign
     how = {"name": "numbers.csv", "rejected": 2, "now": world.now, **changed}
-    return await calls.load(world.db, of.account_id, of.campaign_id, new, **how)
+    return await phone_lists.load(world.db, of.account_id, of.campaign_id, new, **how)
 
 
 async def test_ids_are_as_long_as_the_wires_want_them(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.errors import CampaignNotFound, NoMoney, SettingsInvalid
 from zvonar.core.script import Prompt, plain
-from zvonar.store import calls, campaigns
+from zvonar.store import campaigns, phone_lists
 
 pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
@@ -148,7 +148,7 @@ async def test_change_of_status_is_one_event_with_the_campaign_as_it_was(world: 
 async def test_counters_of_all_campaigns_add_up(world: World) -> None:
     await world.rung(await world.placed(await world.leased()))
     world.campaign = await world.new_campaign()
-    await calls.load(
+    await phone_lists.load(
         world.db,
         world.campaign.account_id,
         world.campaign.campaign_id,

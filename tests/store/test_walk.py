@@ -12,7 +12,7 @@ from zvonar.core.campaign import CampaignStatus
 from zvonar.core.errors import NoMoney
 from zvonar.core.leg import LegId
 from zvonar.core.result import CallEnd, Disposition, Outcome
-from zvonar.store import calls, campaigns, epochs, legs
+from zvonar.store import calls, campaigns, epochs, legs, phone_lists
 from zvonar.store.calls import Leased
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
@@ -74,7 +74,7 @@ class Walk:
         of = self.world.campaign
         new = [self.world.new() for _ in range(self.chance.randint(0, 4))]
         try:
-            await calls.load(
+            await phone_lists.load(
                 self.world.db, of.account_id, of.campaign_id, new, name="list", rejected=0, now=self.world.now
             )
         except NoMoney:

@@ -35,7 +35,7 @@ from zvonar.service import logs
 from zvonar.service.home import Home
 from zvonar.service.operations import add_account
 from zvonar.service.supervisor import ROLES, Serving, Supervisor
-from zvonar.store import accounts, calls, campaigns, outbox
+from zvonar.store import accounts, calls, campaigns, outbox, phone_lists
 from zvonar.store.calls import NewCall
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
@@ -209,7 +209,7 @@ async def _campaign(
             )
             for n in range(count)
         ]
-        await calls.load(
+        await phone_lists.load(
             db, keys["account_id"], campaign.campaign_id, numbers, name="demo", rejected=0, now=now()
         )
         began = time.monotonic()

@@ -3,110 +3,152 @@
 import asyncio
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zvonar.cli.common import fail, now, plant, sentences, show
-from zvonar.service import imports
-from zvonar.service.imports import PhoneTable, Terms
+from zvonar.intake import load, reasons, upload
+from zvonar.intake.judge import Layout
+from zvonar.intake.sheet import opened
+from zvonar.store import accounts, campaigns, phone_lists
+from zvonar.store.calls import CampaignClosed
 from zvonar.store.db import Database
+from zvonar.store.phone_lists import PhoneList, Rejected
 
 _PRINTED = 20  # rejected rows on a terminal; the file and --json have all
+
+# Why a list failed, for a person.
+FAILED = {
+    "campaign_missing": "the campaign is gone.",
+    "campaign_closed": "the campaign was cancelled meanwhile.",
+    "no_money": "the balance does not cover the campaign's max_cost.",
+    "labels_contended": "others kept taking this list's labels.",
+    "unreadable": "the list cannot be read.",
+    "given_up": "its process died too often; the log of the worker tells how.",
+}
 
 
 @sentences
 def import_(
     campaign: Annotated[int, typer.Argument(help="Campaign id.", min=1, max=2**63 - 1)],
     file: Annotated[
-        Path, typer.Argument(help="CSV: numbers alone, or columns named phone, label, extra, text.")
+        Path,
+        typer.Argument(help="CSV, XLSX or XLS: numbers alone, or columns named phone, label, extra, text."),
     ],
     rejected: Annotated[
         Path | None, typer.Option("--rejected", help="Write rejected rows to this CSV file.", dir_okay=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Load a list of numbers: the good rows in one transaction, a report of the others."""
+    """Load a list of numbers, batch by batch, and report the rows that were rejected.
+
+    The whole list is kept before its first batch: what is interrupted is finished by the worker of the service.
+    """
     dsn = plant().database()
-    russian = _russian()
-    terms = asyncio.run(_prepare(dsn, campaign))
-    with _progress() as progress:
-        table = imports.read(file, terms, progress)
+    russian = in_russian()
     with _report_file(rejected, file) as report:
-        try:
-            phone_list_id = asyncio.run(_load(dsn, terms, table, file.name)) if table.accepted else None
-        except imports.NothingToLoad:  # every label was taken
-            phone_list_id = None
-        finally:
-            if report is not None:
-                _write(report, table, russian=russian)
-    loaded = len(table.accepted)
+        done, refused, header = asyncio.run(_import(dsn, campaign, file))
+        if report is not None:
+            write_rejects(report, refused, russian=russian)
+    loaded = done.loaded if done else 0
     show(
         {
-            "phone_list_id": phone_list_id,
+            "phone_list_id": done.phone_list_id if done else None,
             "loaded": loaded,
-            "rejected": [row.document(russian=russian) for row in table.rejected],
+            "rejected": [reasons.document(row, russian=russian) for row in refused],
         },
         as_json=json,
-        lines=lambda: _lines(table, phone_list_id, russian=russian),
+        lines=lambda: _lines(done, refused, header, russian=russian),
     )
-    if phone_list_id is None:
-        fail(str(imports.NothingToLoad()))
+    if done is not None and done.error is not None:
+        fail(
+            f"{loaded} numbers were loaded, the rest was not: {FAILED[done.error]} "
+            f"`zvonar phone-list retry {done.phone_list_id}` goes on with it."
+        )
+    if not loaded:
+        fail("Every row was rejected, so nothing was loaded.")
 
 
-async def _prepare(dsn: str, campaign: int) -> Terms:
-    async with Database(dsn, size=1) as db:
-        return await imports.prepare(db, campaign)
+async def _import(
+    dsn: str, campaign_id: int, path: Path
+) -> tuple[PhoneList | None, list[Rejected], list[str]]:
+    """The list as it stands in the end, if there is one; its rejected rows, and the columns that were used."""
+    async with Database(dsn, size=2) as db:
+        campaign = await campaigns.get_any(db, campaign_id)
+        if campaign.status == "cancelled":
+            raise CampaignClosed()
+        account = await accounts.get(db, campaign.account_id)
+        with opened(path) as file:
+            try:
+                receipt = await upload.receive(
+                    db,
+                    account,
+                    campaign,
+                    file,
+                    layout=Layout(named=True),
+                    name=path.name,
+                    enqueue=None,
+                    now=now(),
+                )
+            except upload.NothingToLoad as exc:
+                return None, exc.rejected, []
+        with _progress() as progress:
+            ended = await load.work(
+                db,
+                account.account_id,
+                receipt.phone_list_id,
+                stop=asyncio.Event(),
+                clock=now,
+                progress=progress,
+            )
+        while ended is load.Ended.overtaken:  # a worker took this process for dead; it will finish soon
+            await asyncio.sleep(1.0)
+            current = await phone_lists.get(db, account.account_id, receipt.phone_list_id)
+            if current.finished_at is not None:
+                break
+        done = await phone_lists.get(db, account.account_id, receipt.phone_list_id)
+        return done, [row async for row in every_reject(db, done)], receipt.header
 
 
-async def _load(dsn: str, terms: Terms, table: PhoneTable, name: str) -> int:
-    async with Database(dsn, size=1) as db:
-        return await imports.load(db, terms, table, name=name, now=now())
+async def every_reject(db: Database, phone_list: PhoneList) -> AsyncIterator[Rejected]:
+    """The rows of a list that did not become calls."""
+    async for page in phone_lists.rejects(db, phone_list):
+        for row in page:
+            yield row
 
 
-def _russian() -> bool:
+def in_russian() -> bool:
     """By the first of the variables that the C library looks at."""
     named = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     return next(filter(None, named), "").startswith("ru")
 
 
-def _lines(table: PhoneTable, phone_list_id: int | None, *, russian: bool) -> str:
-    said = [f"line {row.line}: {row.value or '–'}: {row.message(russian=russian)}" for row in table.rejected]
-    if len(said) > _PRINTED:
-        said[_PRINTED:] = [f"… and {len(said) - _PRINTED} more; --rejected FILE or --json has them all."]
-    blank = f", {table.blank} blank" if table.blank else ""
-    loaded = f" as phone list {phone_list_id}" if phone_list_id is not None else ""
-    if not table.header:
-        blank += "; without a header row only the first column is read"
-    said.append(f"{len(table.accepted)} loaded{loaded}, {len(table.rejected)} rejected{blank}.")
+def _lines(done: PhoneList | None, refused: list[Rejected], header: list[str], *, russian: bool) -> str:
+    said = [
+        f"line {row.line}: {row.value or '–'}: {reasons.message(row, russian=russian)}"
+        for row in refused[:_PRINTED]
+    ]
+    if len(refused) > _PRINTED:
+        said.append(f"… and {len(refused) - _PRINTED} more; --rejected FILE or --json has them all.")
+    as_list = f" as phone list {done.phone_list_id}" if done else ""
+    columns = "" if header else "; without a header row only the first column is read"
+    said.append(f"{done.loaded if done else 0} loaded{as_list}, {len(refused)} rejected{columns}.")
     return "\n".join(said)
 
 
 @contextmanager
-def _progress() -> Iterator[imports.Progress]:
+def _progress() -> Iterator[load.Progress]:
     console = Console(stderr=True)
-    columns = (
-        TextColumn("reading"),
-        BarColumn(),
-        TaskProgressColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn("loading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda done, size: bar.update(task, completed=done, total=size)
+        task = bar.add_task("loading", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager
@@ -117,14 +159,19 @@ def _report_file(path: Path | None, source: Path) -> Iterator[TextIO | None]:
         return
     if path.exists() and path.samefile(source):
         fail("--rejected names the file that is being imported.")
-    # It holds people's numbers: for its owner only, wherever it lies.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as file:
+    with private(path) as file:
         yield file
 
 
-def _write(report: TextIO, table: PhoneTable, *, russian: bool) -> None:
+def private(path: Path) -> TextIO:
+    """A file to be written; it will hold people's numbers, so it is for its owner only, wherever it lies."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="")
+
+
+def write_rejects(report: TextIO, refused: list[Rejected], *, russian: bool) -> None:
+    """A table of rejected rows."""
     writer = csv.writer(report)
-    writer.writerow(("line", "reason", "message", "value"))
-    for row in table.rejected:
-        writer.writerow((row.line, row.reason, row.message(russian=russian), row.value))
+    writer.writerow(reasons.HEADER)
+    for row in refused:
+        writer.writerow(reasons.record(row, russian=russian))

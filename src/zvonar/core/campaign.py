@@ -77,6 +77,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_channels: int = 0  # legs of this campaign at once; 0 is the trunks' own limit
     caller_ids: tuple[str, ...] = ()  # E.164; a trunk's own pool unless given
     lifetime: int | None = None  # seconds that a call may wait in all before it expires
+    allow_duplicates: bool = False  # whether a list of numbers may hold one of them several times
     open_ended: bool = False  # stays running when its calls have ended
     callback_url: str | None = None  # receives an autocall body at every change
     max_cost: Decimal | None = None  # held at start; the campaign never costs more

@@ -1,7 +1,8 @@
 """Which number is meant, and may it be called? E.164 by the phonenumbers library, safety by us.
 
 A town number (`+7000` AAAA RR D) is known here before phonenumbers sees it, because that library calls
-such numbers possible but not valid. On doubt the answer is no.
+such numbers possible but not valid. What is possible may be asked for; what may be dialled is another question, and
+there the answer is no on doubt.
 """
 
 import re
@@ -11,6 +12,7 @@ from types import ModuleType
 
 from msgspec import Struct
 
+from zvonar.core import phone_fast
 from zvonar.core.errors import DestinationRefused, PhoneInvalid
 
 _TOWN = re.compile(r"\+7000\d{7}", re.ASCII)
@@ -27,7 +29,7 @@ _CLOSED_RANGES = ("+7954", "+775", "+776")
 
 
 class Phone(Struct, frozen=True, kw_only=True):
-    """A number that exists, as far as the numbering plan can tell."""
+    """A number that could exist, by its length. Whether it may be dialled is what `check_destination` says."""
 
     e164: str  # with the plus
     country: str  # ISO 3166-1 alpha-2; the account's own for a town number
@@ -60,14 +62,23 @@ def parse(text: str, *, country: str, trial: bool) -> Phone:
     if compact.startswith("00"):
         compact = f"+{compact[2:]}"
     library = _phonenumbers()
+    possible: Phone | None = None
     for written, region in _readings(compact, country):
+        if quick := phone_fast.valid(written, region):
+            return Phone(e164=quick[0], country=quick[1])
         try:
             number = library.parse(written, region)
         except library.NumberParseException:
             continue
+        e164 = library.format_number(number, library.PhoneNumberFormat.E164)
         if library.is_valid_number(number):
-            e164 = library.format_number(number, library.PhoneNumberFormat.E164)
             return Phone(e164=e164, country=library.region_code_for_number(number) or "001")
+        if possible is None and library.is_possible_number(number):
+            # Numbering plans change sooner than libraries, and examples of numbers are made up.
+            main_region = library.region_code_for_country_code(number.country_code)
+            possible = Phone(e164=e164, country=main_region)
+    if possible is not None:
+        return possible
     calling_code = str(library.country_code_for_region(country))
     digits = compact.removeprefix("+")
     if _is_emergency(digits, country) or _is_emergency(digits.removeprefix(calling_code), country):

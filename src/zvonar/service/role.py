@@ -208,13 +208,17 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
 async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
+    from zvonar.intake.jobs import Worker
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.wiring import render
 
-    async with Database(config.dsn, size=3) as db:
+    async with Database(config.dsn, size=4) as db, asyncio.TaskGroup() as group:
         ready()
-        sweeping = asyncio.create_task(_sweep(db))
+        sweeping = group.create_task(_sweep(db))
+        importer = [sys.executable, "-m", "zvonar.service.importer"]
+        lists = Worker(db, config.dsn, command=importer, log_level=config.log_level, clock=now)
+        group.create_task(lists.run(stop))
         try:
             await deliver(
                 db,

@@ -1,6 +1,6 @@
 """Which numbers are to be called, and how far has each come? One row per dialling task."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -129,34 +129,6 @@ SELECT %(account_id)s, new_call_id(%(now)s), %(campaign_id)s, %(first_ordinal)s:
 RETURNING call_id
 """
 
-# The rows of a bulk load, in file order.
-COPY = """
-COPY new_calls (position, phone, country, trial, due_at, label, extra, overrides) FROM STDIN
-"""
-
-# A bulk load goes through a table of the transaction's own, so that ids and ordinals are given in file order.
-STAGE = """
-CREATE TEMPORARY TABLE new_calls (position bigint, phone text, country text, trial boolean, due_at timestamptz,
-    label text, extra text, overrides jsonb) ON COMMIT DROP
-"""
-
-# From the staged rows to calls.
-UNSTAGE = """
-INSERT INTO calls (account_id, call_id, campaign_id, ordinal, phone, country, trial, due_at, expires_at, label, extra,
-                   overrides, phone_list_id, created_at, updated_at)
-SELECT %(account_id)s, new_call_id(%(now)s), %(campaign_id)s, %(first_ordinal)s + position, phone, country, trial,
-    coalesce(due_at, %(now)s), %(now)s + make_interval(secs => %(lifetime)s::integer), label, extra, overrides,
-    %(phone_list_id)s, %(now)s, %(now)s
-FROM new_calls ORDER BY position
-"""
-
-# The upload itself.
-ADD_PHONE_LIST = """
-INSERT INTO phone_lists (account_id, campaign_id, name, created_at, loaded, rejected)
-VALUES (%(account_id)s, %(campaign_id)s, %(name)s, %(now)s, %(loaded)s, %(rejected)s)
-RETURNING phone_list_id
-"""
-
 _CALL = """account_id, call_id, campaign_id, ordinal, phone, state, call_end, due_at, removing, attempts, disposition,
     script_result, choice, status_name, sip_code, talk_seconds, cost, label, extra, clip_id, created_at, updated_at,
     completed_at"""
@@ -264,19 +236,25 @@ class Gone(Struct, frozen=True, kw_only=True):
     stopped: bool  # on a stop list
 
 
-class _Ordinals(Struct, frozen=True, kw_only=True):
-    first_ordinal: int
+class Ordinals(Struct, frozen=True, kw_only=True):
+    """What a campaign gives to calls that are to be added."""
+
+    first_ordinal: int  # one less than the first of them
     status: str  # before these calls came
     lifetime: int | None
     max_cost: Decimal | None
 
 
-async def _take_ordinals(
+async def take_ordinals(
     connection: Connection, account_id: int, campaign_id: int, count: int, now: datetime
-) -> _Ordinals:
+) -> Ordinals:
+    """Ordinals for so many calls, in the transaction that adds them; it holds the campaign's row until its end.
+
+    Raises CampaignNotFound, CampaignClosed, NoMoney.
+    """
     taken = await row(
         connection,
-        _Ordinals,
+        Ordinals,
         TAKE_ORDINALS,
         {"account_id": account_id, "campaign_id": campaign_id, "count": count, "now": now},
     )
@@ -297,7 +275,7 @@ async def add(db: Database, account_id: int, campaign_id: int, new: NewCall, *, 
     """
     try:
         async with db.transaction() as connection:
-            taken = await _take_ordinals(connection, account_id, campaign_id, 1, now)
+            taken = await take_ordinals(connection, account_id, campaign_id, 1, now)
             params = {
                 "account_id": account_id,
                 "campaign_id": campaign_id,
@@ -321,65 +299,6 @@ async def add(db: Database, account_id: int, campaign_id: int, new: NewCall, *, 
         if exc.diag.constraint_name != "calls_by_label":
             raise
         raise LabelTaken() from None
-
-
-async def load(
-    db: Database,
-    account_id: int,
-    campaign_id: int,
-    new: Sequence[NewCall],
-    *,
-    name: str,
-    rejected: int,
-    now: datetime,
-) -> int:
-    """Accept a phone list, all of it or nothing, and return its id.
-
-    Raises CampaignNotFound, CampaignClosed, LabelTaken, NoMoney (as `add`). 500 bytes of memory a number.
-    """
-    try:
-        async with db.transaction() as connection:
-            await connection.execute("SET LOCAL statement_timeout = '10min'")
-            taken = await _take_ordinals(connection, account_id, campaign_id, len(new), now)
-            common = {"account_id": account_id, "campaign_id": campaign_id, "now": now}
-            listed = await (
-                await connection.execute(
-                    ADD_PHONE_LIST, {**common, "name": name, "loaded": len(new), "rejected": rejected}
-                )
-            ).fetchone()
-            assert listed is not None
-            await connection.execute(STAGE)
-            async with connection.cursor() as cursor, cursor.copy(COPY) as copy:
-                for record in _copied(new):
-                    await copy.write_row(record)
-            await connection.execute(
-                UNSTAGE,
-                {
-                    **common,
-                    "first_ordinal": taken.first_ordinal,
-                    "lifetime": taken.lifetime,
-                    "phone_list_id": listed[0],
-                },
-            )
-            return int(listed[0])
-    except UniqueViolation as exc:
-        if exc.diag.constraint_name != "calls_by_label":
-            raise
-        raise LabelTaken() from None
-
-
-def _copied(new: Iterable[NewCall]) -> Iterable[tuple[Any, ...]]:
-    for position, call in enumerate(new, start=1):
-        yield (
-            position,
-            call.phone.e164,
-            call.phone.country,
-            call.phone.trial,
-            call.due_at,
-            call.label,
-            call.extra,
-            Jsonb(msgspec.to_builtins(call.overrides)) if call.overrides else None,
-        )
 
 
 async def by_ids(db: Database, account_id: int, call_ids: Sequence[int]) -> list[Call]:

@@ -12,6 +12,7 @@ from zvonar.dialects.callo.media import Sounds
 from zvonar.dialects.callo.outcomes import CallStatus, attempt_status, call_status, dial_status
 from zvonar.store.accounts import Account
 from zvonar.store.calls import Attempt, Call
+from zvonar.store.phone_lists import PhoneList
 
 _BUTTON = Text(en="Button {}", ru="Кнопка {}")
 
@@ -46,6 +47,27 @@ def added(
     if caller_id is not None:
         answer["callerid"] = caller_id
     return answer
+
+
+def list_added(campaign_id: int, *, calls: int, phone_list_id: int) -> dict[str, Any]:
+    """The answer of `phones/append/calls/`."""
+    return {"campaign_id": campaign_id, "calls_count": calls, "phonelist_id": phone_list_id}
+
+
+def phone_list(found: PhoneList) -> dict[str, Any]:
+    """How far a list is worked off; an answer of ours, as the reference has none."""
+    return {
+        "phonelist_id": found.phone_list_id,
+        "campaign_id": found.campaign_id,
+        "status": found.state,
+        "error": found.error,
+        "rows_count": found.total,
+        "rows_done": found.done,
+        "calls_count": found.loaded,
+        "rejected_count": found.rejected,
+        "created": instant(found.created_at),
+        "completed": None if found.finished_at is None else instant(found.finished_at),
+    }
 
 
 def result(

@@ -30,9 +30,8 @@ class Text(Struct, frozen=True, kw_only=True):
 REQUIRED = Text(en="This field is required.", ru="Обязательное поле.")
 NOT_WHOLE = Text(en="Enter a whole number.", ru="Введите целое число.")
 NOT_VALID = Text(en="Enter a valid value.", ru="Введите правильное значение.")
-NUL = Text(en="Null characters are not allowed.", ru="Данные содержат запрещённый символ: ноль-байт")
-
 EMPTY_FILE = Text(en="The submitted file is empty.", ru="Отправленный файл пуст.")
+NUL = Text(en="Null characters are not allowed.", ru="Данные содержат запрещённый символ: ноль-байт")
 
 # Confirmed by a client's tests.
 WRONG_TYPE = Text(en="Invalid campaign type", ru="Неверный тип кампании")
@@ -51,6 +50,21 @@ BOTH_IDS = Text(en="Send either call_id or call_ids.", ru="Передайте л
 NOT_UTF8 = Text(en="Enter text in UTF-8.", ru="Введите текст в UTF-8.")  # any field
 UNREADABLE = Text(en="The form could not be read.", ru="Не удалось прочитать форму.")  # __all__
 TOO_LARGE = Text(en="The form is too large.", ru="Форма слишком велика.")  # __all__
+BOTH_LISTS = Text(
+    en="Send either phones or phones_file.", ru="Передайте либо phones, либо phones_file."
+)  # __all__
+NOT_A_LIST = Text(
+    en="Upload a text, CSV, XLSX or XLS file with a phone number in each row.",
+    ru="Загрузите текст, CSV, XLSX или XLS с номером телефона в каждой строке.",
+)  # phones, phones_file
+LIST_TOO_LARGE = Text(en="The list is too large.", ru="Список слишком велик.")  # phones, phones_file
+NO_NUMBERS = Text(
+    en="The list has no phone number that can be called.",
+    ru="В списке нет номеров, на которые можно позвонить.",
+)  # phones, phones_file
+NO_COLUMN = Text(
+    en="The list has no such column.", ru="В списке нет такого столбца."
+)  # text_from_column, label_…
 
 
 # Ours: why a recording is no clip, by the reason of `zvonar.speech.formats`. Form errors of clip_file.
@@ -165,6 +179,17 @@ class ClipMissing(CalloError):
 
     def said(self, language: Language) -> str:
         return f"Audioclip by id={self.clip_id} don't found"
+
+
+class PhoneListMissing(CalloError):
+    """There is no such phone list. A guess after the words for campaigns."""
+
+    def __init__(self, phone_list_id: int) -> None:
+        super().__init__()
+        self.phone_list_id = phone_list_id
+
+    def said(self, language: Language) -> str:
+        return f"Phonelist by id={self.phone_list_id} don't found"
 
 
 class CalledTooOften(CalloError):

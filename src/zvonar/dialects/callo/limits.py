@@ -10,6 +10,8 @@ PER_KEY = limits.Rule(scope="callo.key", count=20, seconds=1)  # the reference: 
 PER_PHONE = limits.Rule(scope="callo.phone", count=5, seconds=30)  # the reference's sample: 5/30sec
 
 MAX_BODY = 1_000_000  # bytes of a form
+MAX_LIST = 101_000_000  # bytes of a form with a list of numbers
+MAX_PASTED = 20_000_000  # bytes of one that comes urlencoded: a million numbers
 MAX_FIELDS = 1000
 MAX_IDS = 200  # of call_ids; a guess, the reference names no number
 

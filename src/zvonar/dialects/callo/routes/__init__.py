@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import adding, audio, media, results
+from zvonar.dialects.callo.routes import adding, audio, bulk, media, results
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -22,6 +22,7 @@ def routes(service: Service) -> list[Router]:
                 *adding.handlers(service),
                 *results.handlers(service),
                 *audio.handlers(service),
+                *bulk.handlers(service),
             ],
             request_max_body_size=limits.MAX_BODY,
             exception_handlers={

@@ -31,24 +31,20 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _OTHERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"%PDF", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # XLSX and ODS, XLS
+_WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0")  # XLSX and ODS, an empty archive, XLS
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 
 
 class FileNotReadable(Invalid):
-    """The file cannot be read: name a CSV file that is there and may be read."""
+    """The file cannot be read: name a file that is there and may be read."""
 
 
 class FileEmpty(Invalid):
     """The file has no rows."""
 
 
-class FileIsWorkbook(Invalid):
-    """This is a spreadsheet's own format, and CSV is what is read: save the sheet as CSV (UTF-8)."""
-
-
 class FileIsBinary(Invalid):
-    """This is not a table of text: save it as CSV (UTF-8)."""
+    """This is neither a table of text nor a workbook: save it as CSV (UTF-8)."""
 
 
 class Row(Struct, frozen=True, kw_only=True, gc=False):
@@ -64,9 +60,10 @@ class Sheet:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.size = os.fstat(file.fileno()).st_size  # bytes
+        self.size = file.seek(0, os.SEEK_END)  # bytes
         self.encoding = _encoding(file)
         self.delimiter = self._delimiter()
+        self._empty = _BLANK + self.delimiter
         self.lines = 0  # read so far, as is `blank`
         self.blank = 0
 
@@ -87,6 +84,11 @@ class Sheet:
                 self.blank += 1
                 continue
             yield Row(line=self.lines, cells=cells, fault=fault or wrong)
+
+    def count(self) -> int:
+        """How many lines with something in them there are, whatever it is; quicker than reading rows."""
+        with contextlib.closing(self._texts()) as texts:
+            return sum(fault is not None or bool(text.strip(self._empty)) for text, fault in texts)
 
     def _texts(self) -> Generator[tuple[str, str | None], None, None]:
         self._file.seek(0)
@@ -134,6 +136,12 @@ def opened(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb", buffering=_CHUNK)
 
 
+def is_workbook(file: BinaryIO) -> bool:
+    """Whether the file is a spreadsheet's own format."""
+    file.seek(0)
+    return file.read(8).startswith(_WORKBOOKS)
+
+
 def _encoding(file: BinaryIO) -> str:
     """By its mark, else UTF-8 where the bytes are mostly that, else cp1251.
 
@@ -146,11 +154,9 @@ def _encoding(file: BinaryIO) -> str:
     for mark, encoding in _BOMS:
         if head.startswith(mark):
             return encoding
-    if head.startswith(_WORKBOOKS):
-        raise FileIsWorkbook()
     control = len(head) - len(head.translate(None, _CONTROL))
     # A stray NUL is its row's fault; a file full of them is no text.
-    if head.startswith(_OTHERS) or (control > 8 and control * 20 > len(head)):
+    if head.startswith((*_OTHERS, *_WORKBOOKS)) or (control > 8 and control * 20 > len(head)):
         raise FileIsBinary()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     broken = foreign = 0
