@@ -90,10 +90,12 @@ def test_a_receiver_that_is_down_for_a_while_misses_nothing(service: House) -> N
     service.receiver.close()
     dialling = service.campaign("2467")
     until(
-        lambda: service.value(
-            "SELECT count(*) FROM deliveries WHERE state = 'pending' AND tries > 0 AND starts_with(order_key, 'call/')"
-        )
-        >= 1,
+        lambda: (
+            service.value(
+                "SELECT count(*) FROM deliveries WHERE state = 'pending' AND tries > 0 AND starts_with(order_key, 'call/')"
+            )
+            >= 1
+        ),
         30,
     )
     assert not service.receiver.of(dialling.name)
