@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from zvonar.store import deliveries as store
+from zvonar.store import delivery_log
 from zvonar.store.db import Database
 from zvonar.store.deliveries import Delivery, Settlement
 
@@ -122,3 +123,47 @@ async def test_a_batch_is_settled_each_its_own_way(db: Database) -> None:
         ("dead", 1, None, "timeout"),
     ]
     assert await lease(db) == []
+
+
+async def test_what_waits_behind_a_later_retry_is_put_off_until_then(db: Database) -> None:
+    """Otherwise each lease would read the whole backlog of a receiver that is down."""
+    await queued(db, A, list(range(100)) * 2)
+    at = now()
+    until = at + timedelta(seconds=60)
+    leased = await store.lease(db, worker_id=ME, now=at, until=until, limit=200, per_address=200, rooms={})
+    assert len(leased) == 100
+    again = at + timedelta(hours=1)
+    failed = [settlement(one, until, status=500, error="status", next_at=again) for one in leased]
+    await store.settle(db, failed, now=at)
+    due = "SELECT count(*) FROM deliveries WHERE next_at <= clock_timestamp()"
+    assert await db.value(due) == 100
+    for _ in range(4):
+        assert await lease(db, per_address=4) == []
+    assert await db.value(due) == 0
+    assert await db.value("SELECT count(*) FROM deliveries WHERE next_at = %s", [again]) == 200
+    # One that is sent again at once takes its followers along.
+    assert await delivery_log.retry_one(db, leased[0].delivery_id, now=now())
+    assert await db.value(due) == 2
+    (first,) = await lease(db)
+    assert first.event_id == leased[0].event_id
+    await store.settle(db, [settlement(first, await until_of(db, first), status=200)], now=now())
+    (second,) = await lease(db)
+    assert second.event_id == first.event_id + 100
+
+
+async def until_of(db: Database, delivery: Delivery) -> datetime:
+    found = await db.value(
+        "SELECT leased_until FROM deliveries WHERE delivery_id = %s", [delivery.delivery_id]
+    )
+    assert isinstance(found, datetime)
+    return found
+
+
+async def test_addresses_are_asked_for_by_name_too(db: Database) -> None:
+    events = await queued(db, A, [1, 2, 1]) + await queued(db, B, [1])
+    at = now()
+    leased = await store.lease_from(
+        db, worker_id=ME, now=at, until=at + timedelta(seconds=60), limit=9, rooms={A: 9}
+    )
+    assert [delivery.event_id for delivery in leased] == events[:2]
+    assert [delivery.event_id for delivery in await lease(db)] == [events[3]]

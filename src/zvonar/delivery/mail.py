@@ -65,11 +65,13 @@ class MailTransport:
             return Answer(status=None, failure=Failure.connect, reason=type(exc).__name__)
         except aiosmtplib.SMTPException as exc:
             return Answer(status=None, failure=Failure.broken, reason=type(exc).__name__)
+        except Exception as exc:  # a letter that a library chokes on must not end the sender
+            return Answer(status=None, failure=Failure.unknown, reason=type(exc).__name__)
         return Answer(status=250, failure=None, head=said.encode()[:1024])
 
 
 def _refused(said: aiosmtplib.SMTPResponseException, exc: Exception) -> Answer:
-    # 4yz is for now, 5yz for ever, except where the server dislikes us and not the letter.
-    final = said.code >= 500 and not isinstance(exc, aiosmtplib.SMTPAuthenticationError)
+    # 4yz is for now. 5yz is for ever where it is about the letter or its reader; about us, an operator may help.
+    final = said.code >= 500 and isinstance(exc, aiosmtplib.SMTPRecipientsRefused | aiosmtplib.SMTPDataError)
     head = said.message.encode("utf-8", "replace")[:1024]
     return Answer(status=said.code, failure=Failure.status, reason=type(exc).__name__, final=final, head=head)

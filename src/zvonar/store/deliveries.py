@@ -52,19 +52,33 @@ class Settlement(Struct, frozen=True, kw_only=True):
         return "dead" if self.next_at is None else "pending"
 
 
-# Of what is due at one address the first of each key, since later ones wait behind it. Not "account_id =" nor
-# "address =" in the look for earlier ones: other indexes would tempt, and read all of an account or an address.
-_HEADS: LiteralString = """CROSS JOIN LATERAL (
-    SELECT p.delivery_id, p.next_at FROM deliveries p
+# What is due at one address, as much as there is room for and some more: only the first of each key may go, since
+# later ones wait behind it. Not "account_id =" nor "address =" in the look for earlier ones: other indexes would
+# tempt, and read all of an account or an address.
+_SEEN: LiteralString = """CROSS JOIN LATERAL (
+    SELECT p.delivery_id, p.next_at,
+        (SELECT max(e.next_at) FROM deliveries e
+         WHERE e.order_key = p.order_key AND e.event_id < p.event_id AND e.state = 'pending'
+           AND e.account_id IS NOT DISTINCT FROM p.account_id AND e.address IS NOT DISTINCT FROM p.address) AS behind
+    FROM deliveries p
     WHERE p.address = a.address AND p.state = 'pending' AND p.next_at <= %(now)s
       AND (p.leased_until IS NULL OR p.leased_until < %(now)s)
-      AND NOT EXISTS (SELECT FROM deliveries e WHERE e.order_key = p.order_key AND e.event_id < p.event_id
-                      AND e.state = 'pending' AND e.account_id IS NOT DISTINCT FROM p.account_id
-                      AND e.address IS NOT DISTINCT FROM p.address)
-    ORDER BY p.next_at"""
+    ORDER BY p.next_at LIMIT CASE WHEN a.room > 0 THEN a.room + 32 ELSE 0 END
+) p"""
 
+# What is due behind one that is due later is put off until then: the backlog of a receiver that is down would be read
+# again and again, and the few that may go be looked for in it.
 _TAKE: LiteralString = """
-picked AS (
+due AS (
+    SELECT delivery_id FROM (
+        SELECT delivery_id, next_at, room,
+            row_number() OVER (PARTITION BY address ORDER BY next_at, delivery_id) AS place
+        FROM seen WHERE behind IS NULL) heads
+    WHERE place <= room ORDER BY next_at, delivery_id LIMIT %(limit)s
+), put_off AS (
+    UPDATE deliveries d SET next_at = seen.behind FROM seen
+    WHERE d.delivery_id = seen.delivery_id AND seen.behind > %(now)s AND d.leased_until IS NULL AND d.state = 'pending'
+), picked AS (
     SELECT delivery_id FROM deliveries
     WHERE delivery_id IN (SELECT delivery_id FROM due)
       AND state = 'pending' AND (leased_until IS NULL OR leased_until < %(now)s)
@@ -81,11 +95,10 @@ RETURNING d.delivery_id, d.account_id, d.event_id, d.event_at, d.kind, d.address
 
 # The quick way, for addresses that are known and answer well.
 LEASE_FROM: LiteralString = f"""
-WITH due AS (
-    SELECT head.delivery_id
+WITH seen AS MATERIALIZED (
+    SELECT a.address, a.room, p.delivery_id, p.next_at, p.behind
     FROM unnest(%(addresses)s::text[], %(rooms)s::int[]) AS a (address, room)
-    {_HEADS} LIMIT a.room) head
-    ORDER BY head.next_at LIMIT %(limit)s
+    {_SEEN}
 ), {_TAKE}"""
 
 # The long way: each address that has something pending, as much as it may get now. Walking the addresses, not the
@@ -97,13 +110,12 @@ WITH RECURSIVE addresses (address) AS (
     SELECT (SELECT d.address FROM deliveries d WHERE d.state = 'pending' AND d.address > a.address
             ORDER BY d.address LIMIT 1)
     FROM addresses a WHERE a.address IS NOT NULL
-), due AS (
-    SELECT head.delivery_id
-    FROM addresses a
-    LEFT JOIN unnest(%(addresses)s::text[], %(rooms)s::int[]) AS known (address, room) ON known.address = a.address
-    {_HEADS} LIMIT coalesce(known.room, %(per_address)s)) head
-    WHERE a.address IS NOT NULL
-    ORDER BY head.next_at LIMIT %(limit)s
+), seen AS MATERIALIZED (
+    SELECT a.address, a.room, p.delivery_id, p.next_at, p.behind
+    FROM (SELECT address, coalesce(known.room, %(per_address)s) AS room FROM addresses
+          LEFT JOIN unnest(%(addresses)s::text[], %(rooms)s::int[]) AS known (address, room) USING (address)
+          WHERE address IS NOT NULL) a
+    {_SEEN}
 ), {_TAKE}"""
 
 # The worker and the lease's end name the lease: whoever outlived it has no say, somebody else may be posting by now.

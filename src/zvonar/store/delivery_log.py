@@ -102,8 +102,15 @@ SELECT attempt, at, latency, status, error, answer FROM delivery_attempts
 WHERE delivery_id = %(delivery_id)s ORDER BY attempt
 """
 
-# Due now, and with a whole schedule of tries before it. What is being tried at this moment is left to it.
+# Due now, and with a whole schedule of tries before it; with it what was put off behind it. What is being tried at
+# this moment is left to it.
 RETRY_ONE = """
+WITH followers AS (
+    UPDATE deliveries f SET next_at = %(now)s FROM deliveries d
+    WHERE d.delivery_id = %(delivery_id)s AND f.order_key = d.order_key AND f.event_id > d.event_id
+      AND f.state = 'pending' AND f.tries = f.tries_before AND f.next_at > %(now)s
+      AND f.address IS NOT DISTINCT FROM d.address
+)
 UPDATE deliveries SET state = 'pending', next_at = %(now)s, tries_before = tries, delivered_at = NULL
 WHERE delivery_id = %(delivery_id)s AND state <> 'disabled' AND leased_until IS NULL
 RETURNING delivery_id

@@ -65,5 +65,7 @@ ALTER TABLE outbox
     ADD render_at timestamptz;                 -- when it is tried again; null with an error: given up
 DROP INDEX outbox_pending;
 CREATE INDEX outbox_pending ON outbox (event_id) WHERE fanned_out_at IS NULL AND render_error IS NULL;
-CREATE INDEX outbox_parked ON outbox (account_id, campaign_id, call_id, event_id)
+-- Who is tried again now, and whether an event's call has one that stands aside.
+CREATE INDEX outbox_parked_due ON outbox (render_at) WHERE fanned_out_at IS NULL AND render_error IS NOT NULL;
+CREATE INDEX outbox_parked ON outbox (account_id, campaign_id, coalesce(call_id, 0), event_id)
     WHERE fanned_out_at IS NULL AND render_error IS NOT NULL;
