@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import pytest
-from litestar import Litestar
+from litestar import Litestar, Router
 from psycopg.conninfo import conninfo_to_dict
 
-from zvonar.core.call import after_attempt
+from zvonar.core.call import CallState, Next, after_attempt
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.money import Rate
-from zvonar.core.result import Disposition, Outcome
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import ALL_DAY
-from zvonar.core.script import Node, Prompt, Reaction, Script
+from zvonar.core.script import Node, Prompt, Reaction, Script, Step
 from zvonar.dialects.callo import routes as callo_routes
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis_routes
@@ -89,16 +89,20 @@ class House:
             *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock, media=self.media)),
             *uis_routes.routes(uis_routes.Service(db=self.db, reports=store, now=lambda: self.clock)),
         ]
-        app = Litestar(routers, openapi_config=None, logging_config=None)
-        self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://house.test"
-        )
+        self.client = _client(routers)
+        # A second process of the API, which remembers nothing of what the first has seen.
+        self.neighbours_db = Database(dsn)
+        self.run(self.neighbours_db.__aenter__())
+        callo = callo_routes.Service(db=self.neighbours_db, now=lambda: self.clock, media=self.media)
+        self.neighbour = _client(callo_routes.routes(callo))
         self.run(sessions.ensure_months(self.db, now=self.clock))
         town = trunks.NewTrunk(name="town", settings={}, trial=True, caller_ids=["+70009990000"])
         self.trunk = self.run(trunks.put(self.db, town))
 
     def close(self) -> None:
-        self.run(self._client.aclose())
+        self.run(self.client.aclose())
+        self.run(self.neighbour.aclose())
+        self.run(self.neighbours_db.__aexit__())
         self.run(self.db.__aexit__())
         self._runner.close()
 
@@ -111,7 +115,7 @@ class House:
     def send(self, method: str, path: str, *, pause: float = 1.0, **options: Any) -> httpx.Response:
         """One request; the clock goes on a second before it, so that no test meets a limit by accident."""
         self.clock += timedelta(seconds=pause)
-        return self.run(self._client.request(method, path, **options))
+        return self.run(self.client.request(method, path, **options))
 
     def tenant(
         self, *, balance: str = "1000", timezone: str = "Europe/Moscow", countries: tuple[str, ...] = ("RU",)
@@ -138,14 +142,14 @@ class House:
         script: Script | None = MENU,
         type: CampaignType = CampaignType.regular,
         attempts: int = 1,
-        caller_ids: tuple[str, ...] = (),
+        **others: Any,
     ) -> int:
         settings = CampaignSettings(
             script=script,
             window=ALL_DAY,
             retry=RetryPolicy(max_attempts=attempts, interval=0),
-            caller_ids=caller_ids,
             open_ended=True,
+            **others,
         )
         added = campaigns.add(
             self.db,
@@ -158,6 +162,36 @@ class House:
         )
         return self.run(added).campaign_id
 
+    def dial_as(self, tenant: Tenant, call_id: int, outcome: Outcome) -> None:
+        """End a waiting call as if the dialer had found what keeps it from being dialled."""
+
+        async def work() -> None:
+            [call] = await calls.by_ids(self.db, tenant.account.account_id, [call_id])
+            epoch = await epochs.claim(self.db, "gateway", now=self.clock)
+            wanted = [(tenant.account.account_id, call.campaign_id, 1)]
+            [leased] = await calls.lease(self.db, wanted, epoch=epoch, now=self.clock)
+            assert leased.call_id == call_id
+            after = Next(state=CallState.blocked, call_end=CallEnd.stopped)
+            cause = Cause.destination
+            assert await calls.fail(self.db, leased, outcome, after, cause=cause, epoch=epoch, now=self.clock)
+
+        self.run(work())
+
+    def picture(self) -> str:
+        """Everything that a request may change but its key's rate, as one text."""
+        parts = ", ".join(
+            f"(SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t)"
+            for table in (
+                *("calls", "campaigns", "campaign_guards", "campaign_tallies", "accounts", "attempts"),
+                *("clips", "outbox", "stop_list", "phone_lists", "ledger"),
+            )
+        )
+        numbers = (
+            "(SELECT md5(string_agg(r::text, '|' ORDER BY r::text)) FROM rate_limits r"
+            " WHERE scope <> 'callo.key')"
+        )
+        return str(self.run(self.db.value(f"SELECT concat_ws('/', {parts}, {numbers})")))  # type: ignore[arg-type]
+
     def dial(
         self,
         tenant: Tenant,
@@ -169,6 +203,7 @@ class House:
         rings: int = 4,
         status_name: str | None = None,
         recorded: bool = False,
+        steps: tuple[Step, ...] = (),
     ) -> int:
         """Lead the campaign's next call through one attempt that ends like this; the call's id."""
 
@@ -226,12 +261,19 @@ class House:
                 cost=RATE.charge(outcome.talk_seconds),
                 status_name=status_name,
                 recording=f"{leg}.wav" if recorded else None,
+                steps=steps,
                 next=after,
             )
             assert await legs.end(self.db, ended, now=self.clock)
             return leased.call_id
 
         return self.run(work())
+
+
+def _client(routers: Sequence[Router]) -> httpx.AsyncClient:
+    app = Litestar(routers, openapi_config=None, logging_config=None)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://house.test")
 
 
 @pytest.fixture(scope="session")
@@ -253,6 +295,14 @@ def house() -> Iterator[House]:
 @pytest.fixture
 def tenant(house: House) -> Tenant:
     return house.tenant()
+
+
+@pytest.fixture
+def travelling(house: House) -> Iterator[None]:
+    """Lets a test go days ahead; afterwards it is the same day again."""
+    before = house.clock
+    yield
+    house.clock = before + timedelta(hours=1)
 
 
 @pytest.fixture

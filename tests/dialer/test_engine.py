@@ -7,10 +7,11 @@ from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
 
-from zvonar.core.campaign import CampaignStatus, Voice
+from zvonar.core.campaign import CampaignStatus, CampaignType, Voice
 from zvonar.core.leg import LegId
 from zvonar.core.retry import RetryPolicy, RetryRule
 from zvonar.core.schedule import Window
@@ -122,6 +123,45 @@ async def test_without_a_trunk_for_it_a_call_ends_as_no_route(db: Database) -> N
     assert not gateway.invites
 
 
+@pytest.mark.parametrize(
+    "phone", ["+380671234567", "+12025550123", "+79542000000", "+78095000000", "+71121234567", "+7112"]
+)
+async def test_a_closed_destination_is_not_rung_and_says_why(db: Database, phone: str) -> None:
+    gateway, world = exchange(), await World(db).settle(trunks=0)
+    await world.trunk(trial=False)
+    await world.campaign([phone])
+    async with dialling(db, gateway):
+        await finished(world, gateway)
+    (call,) = await world.calls()
+    assert (call.state, call.disposition, call.call_end) == ("blocked", "blocked", "stopped")
+    assert await world.causes() == ["destination"]
+    assert not gateway.invites
+
+
+async def test_a_destination_without_a_price_says_why(db: Database) -> None:
+    gateway, world = exchange(), await World(db).settle()
+    await db.execute("DELETE FROM tariff_rates")
+    await world.campaign([town(1)])
+    async with dialling(db, gateway):
+        await finished(world, gateway)
+    assert await world.results() == {1: "no_route/none"}
+    assert await world.causes() == ["no_tariff"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CampaignType if kind is not CampaignType.regular])
+async def test_what_the_dialer_cannot_speak_waits(db: Database, kind: CampaignType) -> None:
+    gateway, world = exchange(), await World(db).settle()
+    waiting = await world.campaign([town(0), town(1)], type=kind)
+    spoken = await world.campaign([town(1)])
+    async with dialling(db, gateway):
+        await world.completed(spoken)
+        assert await world.status(waiting) is CampaignStatus.running
+    calls = await world.calls(waiting)
+    assert [(call.state, call.attempts) for call in calls] == [("queued", 0)] * 2
+    assert await world.leased() == 0
+    assert len(gateway.invites) == 1
+
+
 async def test_without_money_a_call_ends_and_nobody_is_rung(db: Database) -> None:
     gateway, world = exchange(), await World(db).settle(balance="0.5")
     await world.campaign([town(1)])
@@ -166,6 +206,7 @@ async def test_a_call_whose_prompt_cannot_be_had_ends(
     async with dialling(db, gateway, prompts=Hook(fail)):
         await finished(world, gateway)
     assert await world.results() == {1: f"{result}/none"}
+    assert await world.causes() == [None if fault is SpeechFailed else "internal"]
     assert not gateway.invites
 
 
@@ -235,16 +276,28 @@ async def test_a_campaign_whose_last_day_has_passed_ends_with_its_calls_expired(
     assert [call.call_end for call in await world.calls()] == ["expired"]
 
 
-async def test_a_number_that_is_stopped_before_the_placement_is_not_rung(db: Database) -> None:
+@pytest.mark.parametrize(
+    ("statement", "cause"),
+    [
+        (
+            """INSERT INTO stop_list (account_id, phone, created_at) VALUES (%(account)s, %(phone)s, now())
+            ON CONFLICT DO NOTHING""",
+            "stop_list",
+        ),
+        (
+            "INSERT INTO global_stop_list (phone, created_at) VALUES (%(phone)s, now()) ON CONFLICT DO NOTHING",
+            "global_stop_list",
+        ),
+    ],
+)
+async def test_a_number_that_is_stopped_before_the_placement_is_not_rung(
+    db: Database, statement: LiteralString, cause: str
+) -> None:
     gateway, world = exchange(), await World(db).settle()
     stopped = town(1)
 
     async def stop() -> None:
-        await db.execute(
-            """INSERT INTO stop_list (account_id, phone, created_at) VALUES (%(account)s, %(phone)s, now())
-            ON CONFLICT DO NOTHING""",
-            {"account": world.account.account_id, "phone": stopped},
-        )
+        await db.execute(statement, {"account": world.account.account_id, "phone": stopped})
 
     await world.campaign([stopped, town(0)])
     async with dialling(db, gateway, prompts=Hook(stop)):
@@ -253,6 +306,7 @@ async def test_a_number_that_is_stopped_before_the_placement_is_not_rung(db: Dat
         ("blocked", "stopped"),
         ("finished", "success"),
     ]
+    assert await world.causes() == [None, cause]
     assert len(gateway.invites) == 1
 
 

@@ -107,7 +107,12 @@ class World:
         return self.trunks[-1]
 
     async def campaign(
-        self, phones: Iterable[str] = (), *, running: bool = True, **settings: Any
+        self,
+        phones: Iterable[str] = (),
+        *,
+        running: bool = True,
+        type: CampaignType = CampaignType.regular,
+        **settings: Any,
     ) -> Campaign:
         """A campaign with a call to each of these numbers, which rings no longer than five seconds."""
         plain = {"script": ONE_KEY, "window": ALL_DAY, "ring_timeout": 5, "max_call_time": 30}
@@ -115,7 +120,7 @@ class World:
             self.db,
             self.account.account_id,
             name="bell",
-            type=CampaignType.regular,
+            type=type,
             settings=CampaignSettings(**{**plain, **settings}),
             status=CampaignStatus.paused,
             now=now(),
@@ -150,6 +155,11 @@ class World:
             int(call.phone[-1]): f"{call.disposition}/{call.script_result}"
             for call in await self.calls(campaign)
         }
+
+    async def causes(self) -> list[str | None]:
+        """Why attempts came to nothing, those without a reason first."""
+        rows = await self.db.rows(_Cause, "SELECT cause FROM attempts ORDER BY cause NULLS FIRST")
+        return [found.cause for found in rows]
 
     async def legs(self) -> list[Leg]:
         return await self.db.rows(
@@ -233,6 +243,10 @@ class World:
                 return False
             state = change.after
         return state == call.state
+
+
+class _Cause(Struct, frozen=True):
+    cause: str | None
 
 
 class _Change(Struct, frozen=True):

@@ -22,7 +22,11 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(
         ("account_id", "call_id", "campaign_id", "clip_id", "trunk_id", "phone_list_id", "epoch"), 1
     ),
-    **dict.fromkeys(("delivery_id", "tariff_id", "first_ordinal", "after"), 1),
+    **dict.fromkeys(("delivery_id", "tariff_id", "first_ordinal", "after", "skipped"), 1),
+    **dict.fromkeys(("key_count", "key_seconds", "number_count", "number_seconds"), 1),
+    **dict.fromkeys(("key_scope", "number_scope", "cause"), "x"),
+    **dict.fromkeys(("key", "number"), b"x"),
+    **dict.fromkeys(("seen", "since", "created_from", "created_till", "updated_from", "updated_till"), NOW),
     **dict.fromkeys(
         ("limit", "count", "lifetime", "loaded", "rejected", "attempt", "status_code", "priority"), 1
     ),
@@ -46,11 +50,12 @@ SAMPLES: dict[str, Any] = {
     "data": b"x",
     **dict.fromkeys(("total", "done", "chunk", "until_ordinal"), 1),
     "layout": Jsonb({}),
-    "phones": ["x"],
     "content_types": ["x"],
-    "labels": ["x"],
     "leg_ids": ["x"],
     "ats": [NOW],
+    **{name: ["x"] for name in ("labels", "phones", "outcomes")},
+    "campaign_ids": [1],
+    "calls": Jsonb([]),
     "scope": "x",
     "scopes": ["x"],
     "untils": [NOW],
@@ -117,6 +122,16 @@ NULLABLE = {
     *("account_id@trunks.PUT", "state@legs.END", "started_at@campaigns.ADD"),
     *("speaker@clips.ADD_UPLOAD", "text@clips.ADD_UPLOAD"),
     *("error@phone_lists.FINISH",),
+    "cause",
+    *(
+        f"{side}_{end}@results.{name}"
+        for side in ("created", "updated")
+        for end in ("from", "till")
+        for name in ("BY_PHONES", "FILTERED_PAGE")
+    ),
+    *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
+    *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
+    "campaign_ids@campaigns.OF_ACCOUNT",
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

@@ -18,9 +18,13 @@ from zvonar.core.script import Prompt, Script, plain, storable
 MAX_CALL_TIME = 3600
 MAX_LIFETIME = 10 * 366 * 86400  # seconds
 MAX_COST = Decimal(1_000_000_000)
+MIN_CODE, MAX_CODE = 4, 8  # digits of a code that somebody has to type or to remember
 MAX_COMMENT = 2000  # characters, also of an address
 
-_CALLER_ID = re.compile(r"\+\d{5,15}", re.ASCII)
+# A pool's entry may end in X: each stands for any digit.
+_CALLER_ID = re.compile(r"(?=.{6,16}\Z)\+\d+X*", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"\+\d{5,15}", re.ASCII)
+_CODE = re.compile(r"\d{1,40}", re.ASCII)
 _VOICE = re.compile(r"\w[\w.+/:-]{0,199}", re.ASCII)  # it becomes an argument of a speech engine
 
 
@@ -31,6 +35,11 @@ class CampaignType(StrEnum):
     pincode_incoming = "pincode_incoming"
     tellcode = "tellcode"
     flashcall = "flashcall"
+
+    @property
+    def dialled(self) -> bool:
+        """Whether the dialer knows how such a campaign speaks; calls of the others wait."""
+        return self is CampaignType.regular
 
 
 class CampaignStatus(StrEnum):
@@ -61,6 +70,40 @@ class LostPolicy(StrEnum):
     redial = "redial"  # a new attempt, whatever the retry policy says of lost ones
 
 
+class CallLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a client may add a call to one number."""
+
+    count: int = 5  # calls
+    seconds: int = 30  # in any stretch of so many seconds
+
+    def checked(self) -> "CallLimit":
+        """Self, or SettingsInvalid."""
+        if not 1 <= self.count <= 1000 or not 1 <= self.seconds <= 86_400:
+            raise SettingsInvalid("a call_limit is 1 to 1000 calls in 1 to 86400 seconds.")
+        return self
+
+
+class PostbackMethod(StrEnum):
+    get = "GET"
+    post = "POST"
+
+
+class Postback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request to the client's own address once a call has ended."""
+
+    url: str  # with placeholders in braces, which the dialect that sends it fills
+    method: PostbackMethod = PostbackMethod.get
+    every_attempt: bool = False  # also after attempts that another one follows
+
+    def checked(self) -> "Postback":
+        """Self, or SettingsInvalid."""
+        if not _is_web_address(self.url):
+            raise SettingsInvalid(
+                f"a postback's url is an http or https address, at most {MAX_COMMENT} characters."
+            )
+        return self
+
+
 class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every setting that a campaign has; what `--settings FILE.json` covers."""
 
@@ -75,11 +118,17 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     record: bool = False
     calls_per_second: Decimal = Decimal(0)  # placements a second of this campaign; 0 is the trunks' own limit
     max_channels: int = 0  # legs of this campaign at once; 0 is the trunks' own limit
-    caller_ids: tuple[str, ...] = ()  # E.164; a trunk's own pool unless given
+    caller_ids: tuple[str, ...] = ()  # E.164, may end in X for any digit; a trunk's own pool unless given
     lifetime: int | None = None  # seconds that a call may wait in all before it expires
     allow_duplicates: bool = False  # whether a list of numbers may hold one of them several times
     open_ended: bool = False  # stays running when its calls have ended
+    call_limit: CallLimit = field(
+        default_factory=CallLimit
+    )  # of one number, for clients that add single calls
+    code_length: int = 4  # digits of a PIN or code that we choose
+    incoming_numbers: tuple[str, ...] = ()  # E.164; what a subscriber may call to confirm
     callback_url: str | None = None  # receives an autocall body at every change
+    postback: Postback | None = None
     max_cost: Decimal | None = None  # held at start; the campaign never costs more
     comment: str | None = None
 
@@ -88,6 +137,9 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         self.window.checked()
         self.retry.checked()
         self.voice.checked()
+        self.call_limit.checked()
+        if self.postback is not None:
+            self.postback.checked()
         if self.script is not None:
             self.script.checked()
         if self.timezone is not None:
@@ -98,6 +150,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ("max_channels", self.max_channels, 0, 100_000),
             ("calls_per_second", self.calls_per_second, 0, 1000),
             ("lifetime", self.lifetime, 1, MAX_LIFETIME),
+            ("code_length", self.code_length, MIN_CODE, MAX_CODE),
             ("max_cost", self.max_cost, 0, MAX_COST),
         ):
             # Decimals also come as NaN, with which every comparison raises.
@@ -106,7 +159,9 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for caller_id in self.caller_ids:
             # It stands in SIP headers: nothing but digits may come through.
             if not _CALLER_ID.fullmatch(caller_id):
-                raise SettingsInvalid("caller_ids are numbers like +74951234567.")
+                raise SettingsInvalid("caller_ids are numbers like +74951234567, or +7495123XXXX.")
+        if not all(_WHOLE_NUMBER.fullmatch(number) for number in self.incoming_numbers):
+            raise SettingsInvalid("incoming_numbers are numbers like +74951234567.")
         if self.callback_url is not None and not _is_web_address(self.callback_url):
             raise SettingsInvalid(
                 f"callback_url is an http or https address, at most {MAX_COMMENT} characters."
@@ -122,9 +177,12 @@ class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str | None = None  # replaces the prompt of the script's first node
     voice: Voice | None = None
     max_call_time: int | None = None  # seconds
+    code: str | None = None  # digits: the PIN to be entered, the code to be told, the last digits that ring
 
     def checked(self) -> "CallOverrides":
         """Self, or SettingsInvalid naming the setting."""
+        if self.code is not None and not _CODE.fullmatch(self.code):
+            raise SettingsInvalid("a code is 1 to 40 digits.")
         if self.text is not None:
             Prompt(text=self.text).checked("the call")
         if self.voice is not None:

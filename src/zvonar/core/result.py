@@ -1,4 +1,4 @@
-"""What came of an attempt, of its script, of the call? Three closed enumerations, never one.
+"""What came of an attempt, of its script, of the call? Three closed enumerations, never one; and sometimes a cause.
 
 `disposition_of` turns what the network said (SIP code, Q.850 cause) into a disposition; every dialect
 maps the triple to its own words.
@@ -55,6 +55,16 @@ class CallEnd(StrEnum):
     removed = "removed"  # taken out by the client
     stopped = "stopped"  # a stop list, a closed destination or the operator
     no_money = "no_money"
+
+
+class Cause(StrEnum):
+    """Why an attempt came to nothing, where the disposition leaves more than one reason. Kept beside the triple."""
+
+    stop_list = "stop_list"  # blocked: the account's own
+    global_stop_list = "global_stop_list"  # blocked: the installation's
+    destination = "destination"  # blocked: emergency, premium, satellite, or a closed country
+    no_tariff = "no_tariff"  # no_route: nobody says what this destination costs
+    internal = "internal"  # failed: by a fault of ours
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -20,13 +20,13 @@ class Book:
         self._db = db
         self._routes = routes
         self._gateway = gateway
-        self.campaigns: dict[int, Campaign] = {}  # running ones, by id
+        self.campaigns: dict[int, Campaign] = {}  # running ones of a type that we can speak, by id
         self._paces: dict[int, Pacer] = {}  # of campaigns with a limit of their own
         self._payers: dict[int, tuple[Account, Tariff]] = {}
 
     async def look(self) -> None:
         """Take campaigns, accounts and trunks as they are now. Raises StoreUnavailable, and changes nothing then."""
-        running = await campaigns.running(self._db)
+        running = [found for found in await campaigns.running(self._db) if found.type.dialled]
         payers = {
             account_id: await self._read_payer(account_id)
             for account_id in {campaign.account_id for campaign in running}

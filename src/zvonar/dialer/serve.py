@@ -14,7 +14,7 @@ from zvonar.core.errors import DestinationRefused, NoTariff
 from zvonar.core.leg import LegId
 from zvonar.core.money import Rate
 from zvonar.core.phone import Phone
-from zvonar.core.result import CallEnd, Disposition, Outcome
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome
 from zvonar.core.script import Prompt, Script, plain
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts, Refused, WindowClosed
@@ -111,16 +111,18 @@ class Server:
         except SpeechFailed as exc:
             log.warning("call.no_prompt", call=call.call_id, error=type(exc).__name__)
             await self._fail(call, campaign, Disposition.synth_failed)
-        except (NoRoute, NoTariff):
+        except NoRoute:
             await self._fail(call, campaign, Disposition.no_route)
+        except NoTariff:
+            await self._fail(call, campaign, Disposition.no_route, Cause.no_tariff)
         except DestinationRefused:
-            await self._fail(call, campaign, Disposition.blocked)
+            await self._fail(call, campaign, Disposition.blocked, Cause.destination)
         except Refused as exc:
             await self._refused(call, campaign, exc.refusal)
         except Exception as exc:
             # A call that nobody can serve must not be leased for ever. One that was placed is not touched by this.
             log.error("call.failed", call=call.call_id, error=type(exc).__name__, exc_info=exc)
-            await self._fail(call, campaign, Disposition.failed)
+            await self._fail(call, campaign, Disposition.failed, Cause.internal)
 
     async def _in_turn(self, campaign: Campaign) -> None:
         """Wait for the campaign's own pace, first come first served."""
@@ -178,12 +180,15 @@ class Server:
         elif gone.expired:
             await calls.leave_queue(self._db, call, state="expired", call_end="expired", now=now)
         elif gone.stopped:
-            await self._fail(call, campaign, Disposition.blocked)
+            stopped_by = Cause.global_stop_list if gone.globally else Cause.stop_list
+            await self._fail(call, campaign, Disposition.blocked, stopped_by)
         else:
             # Its campaign was paused, which the book learns in a moment.
             await self._give_back(call, soon(now, _AGAIN))
 
-    async def _fail(self, call: Leased, campaign: Campaign, disposition: Disposition) -> None:
+    async def _fail(
+        self, call: Leased, campaign: Campaign, disposition: Disposition, cause: Cause | None = None
+    ) -> None:
         """Record an attempt that never became a leg."""
         now = self._now()
         outcome = Outcome(disposition=disposition)
@@ -199,7 +204,8 @@ class Server:
                 expires_at=call.expires_at,
             )
         if await self._db.patiently(
-            lambda: calls.fail(self._db, call, outcome, after, epoch=self._epoch, now=now), what="fail"
+            lambda: calls.fail(self._db, call, outcome, after, cause=cause, epoch=self._epoch, now=now),
+            what="fail",
         ):
             meters.attempts.labels(disposition, "none").inc()
 

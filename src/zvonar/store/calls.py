@@ -14,7 +14,7 @@ from zvonar.core.call import Next
 from zvonar.core.campaign import CallOverrides
 from zvonar.core.errors import CampaignNotFound, Refused
 from zvonar.core.phone import Phone
-from zvonar.core.result import Outcome
+from zvonar.core.result import Cause, Outcome
 from zvonar.store.campaigns import hold_max_cost
 from zvonar.store.db import Connection, Database, row
 
@@ -65,6 +65,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     disposition: str | None
     script_result: str | None
+    cause: str | None
     hangup_cause: int | None
     sip_code: int | None
     talk_seconds: int
@@ -138,7 +139,7 @@ BY_IDS = f"SELECT {_CALL} FROM calls WHERE account_id = %(account_id)s AND call_
 
 # Every attempt of some calls.
 ATTEMPTS = """
-SELECT call_id, attempt, started_at, answered_at, ended_at, disposition, script_result, hangup_cause, sip_code,
+SELECT call_id, attempt, started_at, answered_at, ended_at, disposition, script_result, cause, hangup_cause, sip_code,
     talk_seconds, billed_seconds, cost, caller_id, choice, status_name, recording
 FROM attempts WHERE account_id = %(account_id)s AND call_id = ANY(%(call_ids)s) ORDER BY call_id, attempt
 """
@@ -182,12 +183,12 @@ UPDATE calls SET lease_epoch = NULL WHERE lease_epoch = %(epoch)s AND state IN (
 FAIL = """
 WITH tried AS (
     INSERT INTO attempts (account_id, call_id, attempt, campaign_id, phone, started_at, ended_at, disposition,
-                          script_result)
-    SELECT account_id, call_id, attempts + 1, campaign_id, phone, %(now)s, %(now)s, %(disposition)s, 'none'
+                          script_result, cause)
+    SELECT account_id, call_id, attempts + 1, campaign_id, phone, %(now)s, %(now)s, %(disposition)s, 'none', %(cause)s
     FROM calls WHERE account_id = %(account_id)s AND call_id = %(call_id)s
       AND state IN ('queued', 'waiting') AND lease_epoch IS NOT DISTINCT FROM %(epoch)s
     ON CONFLICT (account_id, call_id, attempt) DO UPDATE SET ended_at = excluded.ended_at,
-        disposition = excluded.disposition, script_result = excluded.script_result
+        disposition = excluded.disposition, script_result = excluded.script_result, cause = excluded.cause
     RETURNING account_id, call_id, attempt
 )
 UPDATE calls c SET state = %(state)s, call_end = %(call_end)s, due_at = coalesce(%(due_at)s, c.due_at),
@@ -219,7 +220,8 @@ SELECT c.state, c.removing, c.lease_epoch IS NOT DISTINCT FROM %(epoch)s AS ours
     c.expires_at <= %(now)s IS TRUE AS expired,
     EXISTS (SELECT FROM stop_list s WHERE s.account_id = c.account_id AND s.phone = c.phone
             AND (s.until IS NULL OR s.until > %(now)s))
-    OR EXISTS (SELECT FROM global_stop_list s WHERE s.phone = c.phone) AS stopped
+    OR EXISTS (SELECT FROM global_stop_list s WHERE s.phone = c.phone) AS stopped,
+    EXISTS (SELECT FROM global_stop_list s WHERE s.phone = c.phone) AS globally
 FROM calls c JOIN campaigns g USING (account_id, campaign_id)
 WHERE c.account_id = %(account_id)s AND c.call_id = %(call_id)s
 """
@@ -234,6 +236,7 @@ class Gone(Struct, frozen=True, kw_only=True):
     campaign: str  # its campaign's status
     expired: bool
     stopped: bool  # on a stop list
+    globally: bool  # on the installation's
 
 
 class Ordinals(Struct, frozen=True, kw_only=True):
@@ -347,7 +350,14 @@ async def release_all(db: Database, *, epoch: int) -> int:
 
 
 async def fail(
-    db: Database, call: Leased, outcome: Outcome, after: Next, *, epoch: int, now: datetime
+    db: Database,
+    call: Leased,
+    outcome: Outcome,
+    after: Next,
+    *,
+    cause: Cause | None = None,
+    epoch: int,
+    now: datetime,
 ) -> bool:
     """Record an attempt that never became a leg; False where the call was taken away meanwhile."""
     params = {
@@ -355,6 +365,7 @@ async def fail(
         "call_id": call.call_id,
         "epoch": epoch,
         "disposition": str(outcome.disposition),
+        "cause": cause,
         "state": str(after.state),
         "call_end": str(after.call_end) if after.call_end else None,
         "due_at": after.due_at,

@@ -1,5 +1,6 @@
 """Which campaigns are there, what are their settings, and where do they stand?"""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -75,6 +76,13 @@ SELECT {_CAMPAIGN} FROM added
 
 GET = f"SELECT {_CAMPAIGN} FROM campaigns WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s"
 
+# Those of the account that are asked for, or all of them, newest first.
+OF_ACCOUNT = f"""
+SELECT {_CAMPAIGN} FROM campaigns
+WHERE account_id = %(account_id)s AND (%(campaign_ids)s::bigint[] IS NULL OR campaign_id = ANY(%(campaign_ids)s))
+ORDER BY campaign_id DESC
+"""
+
 # The command line may name a campaign by its id alone: ids are unique across accounts.
 GET_ANY = f"SELECT {_CAMPAIGN} FROM campaigns WHERE campaign_id = %(campaign_id)s"
 
@@ -145,6 +153,15 @@ WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND next_ord
 TALLIES = """
 SELECT key, sum(n)::bigint AS n FROM campaign_tallies
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s GROUP BY key ORDER BY key
+"""
+
+# What attempts that ended since a moment have cost. Attempts are found by their sessions, which are kept by time; none
+# is longer than two hours.
+SPENT_SINCE = """
+SELECT coalesce(sum(t.cost), 0)::numeric(16,4) FROM sessions s
+JOIN attempts t ON t.account_id = s.account_id AND t.call_id = s.call_id AND t.attempt = s.attempt
+WHERE s.account_id = %(account_id)s AND s.start_time >= %(since)s::timestamptz - interval '2 hours'
+  AND s.finish_time >= %(since)s AND s.campaign_id = %(campaign_id)s
 """
 
 # The whole installation's counters, for /metrics.
@@ -228,6 +245,18 @@ async def get(db: Database, account_id: int, campaign_id: int) -> Campaign:
     if found is None:
         raise CampaignNotFound(str(campaign_id))
     return found.campaign()
+
+
+async def some(db: Database, account_id: int, campaign_ids: Sequence[int]) -> dict[int, Campaign]:
+    """The account's campaigns of these ids, by id; unknown ids are left out."""
+    params = {"account_id": account_id, "campaign_ids": list(campaign_ids)}
+    return {found.campaign_id: found.campaign() for found in await db.rows(_Row, OF_ACCOUNT, params)}
+
+
+async def of_account(db: Database, account_id: int) -> list[Campaign]:
+    """Every campaign of an account, newest first."""
+    found = await db.rows(_Row, OF_ACCOUNT, {"account_id": account_id, "campaign_ids": None})
+    return [campaign.campaign() for campaign in found]
 
 
 async def get_any(db: Database, campaign_id: int) -> Campaign:
@@ -327,3 +356,11 @@ async def tallies(db: Database, account_id: int, campaign_id: int) -> dict[str, 
 async def all_tallies(db: Database) -> dict[str, int]:
     """The same counters over every campaign."""
     return {tally.key: tally.n for tally in await db.rows(_Tally, ALL_TALLIES)}
+
+
+async def spent_since(db: Database, account_id: int, campaign_id: int, *, since: datetime) -> Decimal:
+    """What a campaign's attempts that ended since then have cost."""
+    params = {"account_id": account_id, "campaign_id": campaign_id, "since": since}
+    spent = await db.value(SPENT_SINCE, params)
+    assert isinstance(spent, Decimal)
+    return spent

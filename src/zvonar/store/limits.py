@@ -30,13 +30,16 @@ class Budget(Struct, frozen=True, kw_only=True):
     refused: bool = False  # it was used up, and so nothing was spent
 
 
-# `hits` has the latest first, so the rule is kept when the count-th of them is older than its length.
+# `hits` has the latest first, so the rule is kept when the count-th of them is older than its length. Whoever was
+# overtaken on the way here counts as coming now. `accept_call` does the same.
 TAKE = """
 INSERT INTO rate_limits AS r (scope, key_hash, hits, until)
 VALUES (%(scope)s, %(key_hash)s, ARRAY[%(now)s::timestamptz], %(until)s)
-ON CONFLICT (scope, key_hash) DO UPDATE SET hits = (ARRAY[%(now)s::timestamptz] || r.hits)[1:%(count)s],
-    until = excluded.until
-WHERE r.hits[%(count)s] IS NULL OR r.hits[%(count)s] <= %(now)s::timestamptz - make_interval(secs => %(seconds)s)
+ON CONFLICT (scope, key_hash) DO UPDATE SET
+    hits = (greatest(%(now)s::timestamptz, r.hits[1]) || r.hits)[1:%(count)s],
+    until = greatest(excluded.until, r.until)
+WHERE r.hits[%(count)s] IS NULL
+    OR r.hits[%(count)s] <= greatest(%(now)s::timestamptz, r.hits[1]) - make_interval(secs => %(seconds)s)
 RETURNING true
 """
 

@@ -51,7 +51,18 @@ RETURNING {_TRUNK}
 # Whether town numbers count as numbers at all.
 HAS_TRIAL = "SELECT EXISTS (SELECT FROM trunks WHERE trial AND enabled)"
 
+# The numbers that an account's calls may show, over any trunk that may carry them.
+CALLER_IDS = """
+SELECT caller_ids FROM trunks
+WHERE enabled AND trial = %(trial)s AND (account_id IS NULL OR account_id = %(account_id)s)
+ORDER BY priority, trunk_id
+"""
+
 DISABLE_TRIAL = "UPDATE trunks SET enabled = false WHERE trial"
+
+
+class _Pool(Struct, frozen=True, kw_only=True):
+    caller_ids: list[str]
 
 
 class NewTrunk(Struct, frozen=True, kw_only=True):
@@ -88,6 +99,12 @@ async def of_gateway(db: Database, gateway: str) -> list[Trunk]:
 async def has_trial(db: Database) -> bool:
     """Whether the trial phone network is connected."""
     return bool(await db.value(HAS_TRIAL))
+
+
+async def caller_ids(db: Database, account_id: int, *, trial: bool) -> list[str]:
+    """The pools of all trunks that may carry this account's calls. `trial`: of the trial network, or of none."""
+    found = await db.rows(_Pool, CALLER_IDS, {"account_id": account_id, "trial": trial})
+    return [entry for pool in found for entry in pool.caller_ids]
 
 
 async def disable_trial(db: Database) -> None:

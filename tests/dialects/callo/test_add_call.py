@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 
-from zvonar.core.campaign import CampaignType
+from zvonar.core.campaign import CallLimit, CampaignType
 from zvonar.core.script import Prompt, plain
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.store import calls, clips
@@ -79,8 +79,14 @@ def test_the_answer_is_the_samples_key_by_key(
     assert response.headers["vary"] == "Accept-Language, Cookie"
 
 
-def test_a_rotating_caller_id_is_not_promised(add: Callable[..., httpx.Response]) -> None:
-    assert "callerid" not in add().json()
+def test_a_rotating_caller_id_is_not_promised(
+    house: House, tenant: Tenant, add: Callable[..., httpx.Response], golden: Callable[[str], Any]
+) -> None:
+    rotating = house.campaign(tenant, caller_ids=("+70009990000", "+70009990001"))
+    wild = house.campaign(tenant, caller_ids=("+7000999XXXX",))
+    for answer in (add(), add(campaign_id=str(rotating)), add(campaign_id=str(wild))):
+        assert list(answer.json()) == list(golden("phones_call.json"))
+        assert answer.json()["callerid"] is None
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
@@ -186,7 +192,7 @@ def test_missing_fields_read_as_the_references_form(
 def test_a_campaign_of_another_type_reads_as_the_references_form(
     house: House, tenant: Tenant, add: Callable[..., httpx.Response], golden: Callable[[str], Any]
 ) -> None:
-    other = house.campaign(tenant, type=CampaignType.pincode)
+    other = house.campaign(tenant, type=CampaignType.tellcode)
     assert add(campaign_id=str(other)).json() == golden("form_invalid_type.json")
 
 
@@ -209,10 +215,8 @@ def test_an_unknown_campaign_reads_as_the_sample(
         ("phone", "abc", "Enter a valid phone number."),
         ("phone", "+7", "Enter a valid phone number."),
         ("phone", "%2B%2B", "Enter a valid phone number."),
-        ("phone", "112", "This destination is blocked."),
-        ("phone", "+79542000000", "This destination is blocked."),
-        ("phone", "+12025550123", "This destination is blocked."),
-        ("phone", "+78095000000", "This destination is blocked."),
+        ("phone", "112", "Enter a valid phone number."),
+        ("phone", "+7112", "Enter a valid phone number."),
         ("phone", "+7000\x00", "Null characters are not allowed."),
         ("phone", b"+7\xff", "Enter text in UTF-8."),
         ("text", "до\x00ро", "Null characters are not allowed."),
@@ -222,6 +226,10 @@ def test_an_unknown_campaign_reads_as_the_sample(
         ("label", "two words", "Enter a valid value."),
         ("label", "а" * 201, "Ensure this value has at most 200 characters (it has 201)."),
         ("pincode", "12x4", "Enter a whole number."),
+        ("pincode", "-1234", "Ensure this value is greater than or equal to 0."),
+        ("pincode", "1" * 21, "Ensure this value has at most 20 characters (it has 21)."),
+        ("speaker", "x" * 201, "Ensure this value has at most 200 characters (it has 201)."),
+        ("emotion", "\0", "Null characters are not allowed."),
         ("max_call_time", "1.5", "Enter a whole number."),
         ("max_call_time", "0", "Ensure this value is greater than or equal to 1."),
         ("max_call_time", "3601", "Ensure this value is less than or equal to 3600."),
@@ -231,6 +239,38 @@ def test_a_wrong_field_is_a_form_error_that_names_it(
     add: Callable[..., httpx.Response], field: str, text: str | bytes, error: str
 ) -> None:
     assert said(add(**{field: text})) == form_error(**{field: error})
+
+
+@pytest.mark.parametrize(
+    "phone",
+    [
+        "+380123456789",  # the reference's own example, which no numbering plan has
+        "+380671234567",  # a country that the account does not allow
+        "+12025550123",
+        "+79542000000",  # a satellite telephone
+        "+78095000000",  # a premium service
+    ],
+)
+def test_where_a_possible_number_may_be_dialled_is_not_the_forms_business(
+    add: Callable[..., httpx.Response], phone: str
+) -> None:
+    assert add(phone=phone).json()["phone"] == phone
+
+
+def test_a_speaker_of_the_original_chooses_the_language(
+    house: House, tenant: Tenant, add: Callable[..., httpx.Response]
+) -> None:
+    voices = []
+    for number, speaker in enumerate(["", "Salli", "JOANNA", "Maxim", "Whoever"]):
+        answer = add(text="Five", speaker=speaker, phone=f"+7000123100{number}").json()
+        clip = house.run(clips.get(house.db, tenant.account.account_id, answer["audioclip_id"]))
+        assert clip.voice is not None
+        voices.append(clip.voice["language"])
+        overrides = house.run(
+            house.db.value("SELECT overrides FROM calls WHERE call_id = %s", [answer["call_id"]])
+        )
+        assert ("voice" in overrides) == (voices[-1] == "en")
+    assert voices == ["ru", "en", "en", "ru", "ru"]
 
 
 def test_everything_wrong_is_said_at_once(add: Callable[..., httpx.Response]) -> None:
@@ -301,6 +341,15 @@ def test_one_number_is_called_five_times_in_thirty_seconds_and_no_more(
     assert PHONE[1:] not in stored
 
 
+def test_the_limit_of_a_number_is_a_setting_of_its_campaign(house: House, tenant: Tenant) -> None:
+    campaign_id = house.campaign(tenant, call_limit=CallLimit(count=1, seconds=60))
+    form = {"public_key": tenant.callo, "phone": PHONE, "campaign_id": campaign_id}
+    assert house.send("POST", PATH, data=form).status_code == 200
+    refused = said(house.send("POST", PATH, data=form, pause=58))
+    assert refused == f"Calls count to camp_id:{campaign_id}, {PHONE} is excess (limit 1/60sec)"
+    assert house.send("POST", PATH, data=form, pause=2).status_code == 200
+
+
 def test_twenty_requests_a_second_and_then_a_page(house: House, tenant: Tenant) -> None:
     form = {"public_key": tenant.callo}
     house.send("POST", PATH, data=form, pause=5)
@@ -308,6 +357,7 @@ def test_twenty_requests_a_second_and_then_a_page(house: House, tenant: Tenant) 
     page = house.send("POST", PATH, data=form, pause=0.04)
     assert page.status_code == 429
     assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["retry-after"] == "1"
     assert house.send("POST", PATH, data=form, pause=0.3).status_code == 400, "a second after the first"
 
 

@@ -19,7 +19,7 @@ UNREACHED = {
     DialStatus.declined,
     DialStatus.no_answer,
     DialStatus.busy,
-    DialStatus.unknown,
+    DialStatus.internal,
     DialStatus.stop_list,
     DialStatus.removed,
     DialStatus.no_money,

@@ -1,97 +1,55 @@
-"""What does a Callo client read when something is wrong? Exact strings, typos included, in English or Russian.
+"""What does a Callo client read when something is wrong? Exact strings, typos included, in the client's language.
 
 Everything is HTTP 400 with `{"status":"error","data":"…"}`, but too many requests: that is a page.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from html import escape
 
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException
-from msgspec import Struct
+
+from zvonar.dialects.callo import ours
+from zvonar.dialects.callo.ours import BAD_PHONE as BAD_PHONE
+from zvonar.dialects.callo.ours import BUSY_CAMPAIGN as BUSY_CAMPAIGN
+from zvonar.dialects.callo.ours import CLOSED_CAMPAIGN as CLOSED_CAMPAIGN
+from zvonar.dialects.callo.ours import LABEL_TAKEN as LABEL_TAKEN
+from zvonar.dialects.callo.ours import NO_BALANCE as NO_BALANCE
+from zvonar.dialects.callo.ours import NO_CALLER_IDS as NO_CALLER_IDS
+from zvonar.dialects.callo.ours import NO_SUCH_NUMBER as NO_SUCH_NUMBER
+from zvonar.dialects.callo.ours import NOT_UTF8 as NOT_UTF8
+from zvonar.dialects.callo.ours import TOO_LARGE as TOO_LARGE
+from zvonar.dialects.callo.ours import UNKNOWN_KEY as UNKNOWN_KEY
+from zvonar.dialects.callo.ours import UNREADABLE as UNREADABLE
+from zvonar.dialects.callo.ours import both as both
+from zvonar.dialects.callo.ours import too_many as too_many
+from zvonar.dialects.callo.words import Language as Language
+from zvonar.dialects.callo.words import Text as Text
+from zvonar.dialects.callo.words import language_of as language_of
 
 log = structlog.get_logger(__name__)
 
-Language = Literal["en", "ru"]
-
-
-class Text(Struct, frozen=True, kw_only=True):
-    """One message in the languages that the service speaks."""
-
-    en: str
-    ru: str
-
-    def said(self, language: Language) -> str:
-        return self.ru if language == "ru" else self.en
-
-
 # Django's own words, in which the reference's forms speak.
-REQUIRED = Text(en="This field is required.", ru="Обязательное поле.")
-NOT_WHOLE = Text(en="Enter a whole number.", ru="Введите целое число.")
-NOT_VALID = Text(en="Enter a valid value.", ru="Введите правильное значение.")
-EMPTY_FILE = Text(en="The submitted file is empty.", ru="Отправленный файл пуст.")
-NUL = Text(en="Null characters are not allowed.", ru="Данные содержат запрещённый символ: ноль-байт")
+REQUIRED = Text(en="This field is required.", ru="Обязательное поле.", uk="Це поле обов'язкове.")
+NOT_WHOLE = Text(en="Enter a whole number.", ru="Введите целое число.", uk="Введіть ціле число.")
+NOT_VALID = Text(
+    en="Enter a valid value.", ru="Введите правильное значение.", uk="Введіть коректне значення."
+)
+NOT_A_DATE = Text(
+    en="Enter a valid date/time.", ru="Введите правильную дату и время.", uk="Введіть коректну дату/час."
+)
+EMPTY_FILE = Text(
+    en="The submitted file is empty.", ru="Отправленный файл пуст.", uk="Надісланий файл порожній."
+)
+NUL = Text(
+    en="Null characters are not allowed.",
+    ru="Данные содержат запрещённый символ: ноль-байт",
+    uk="Символи Null не дозволені.",
+)
 
-# Confirmed by a client's tests.
-WRONG_TYPE = Text(en="Invalid campaign type", ru="Неверный тип кампании")
-
-# Guesses: the reference has no words for these. They are Form errors of the field named beside them.
-UNKNOWN_KEY = Text(en="Invalid public key.", ru="Неверный публичный ключ.")  # public_key
-NO_BALANCE = Text(en="Insufficient balance.", ru="Недостаточно средств на балансе.")  # public_key
-BAD_PHONE = Text(en="Enter a valid phone number.", ru="Введите правильный номер телефона.")  # phone
-CLOSED_DESTINATION = Text(en="This destination is blocked.", ru="Данное направление заблокировано.")  # phone
-CLOSED_CAMPAIGN = Text(en="The campaign is finished.", ru="Кампания завершена.")  # campaign_id
-LABEL_TAKEN = Text(
-    en="A call with this label already exists in the campaign.",
-    ru="Звонок с такой меткой уже есть в кампании.",
-)  # label
-BOTH_IDS = Text(en="Send either call_id or call_ids.", ru="Передайте либо call_id, либо call_ids.")  # __all__
-NOT_UTF8 = Text(en="Enter text in UTF-8.", ru="Введите текст в UTF-8.")  # any field
-UNREADABLE = Text(en="The form could not be read.", ru="Не удалось прочитать форму.")  # __all__
-TOO_LARGE = Text(en="The form is too large.", ru="Форма слишком велика.")  # __all__
-BOTH_LISTS = Text(
-    en="Send either phones or phones_file.", ru="Передайте либо phones, либо phones_file."
-)  # __all__
-NOT_A_LIST = Text(
-    en="Upload a text, CSV, XLSX or XLS file with a phone number in each row.",
-    ru="Загрузите текст, CSV, XLSX или XLS с номером телефона в каждой строке.",
-)  # phones, phones_file
-LIST_TOO_LARGE = Text(en="The list is too large.", ru="Список слишком велик.")  # phones, phones_file
-NO_NUMBERS = Text(
-    en="The list has no phone number that can be called.",
-    ru="В списке нет номеров, на которые можно позвонить.",
-)  # phones, phones_file
-NO_COLUMN = Text(
-    en="The list has no such column.", ru="В списке нет такого столбца."
-)  # text_from_column, label_…
-
-
-# Ours: why a recording is no clip, by the reason of `zvonar.speech.formats`. Form errors of clip_file.
-CLIP_REJECTED = {
-    "empty": Text(en="The file holds no sound.", ru="В файле нет звука."),
-    "too_large": Text(
-        en="The file is larger than 32 MB: save it as MP3, or cut it.",
-        ru="Файл больше 32 МБ: сохраните его как MP3 или сократите.",
-    ),
-    "format": Text(
-        en="The file is not audio that can be played: save it as WAV, MP3, OGG or FLAC, mono or stereo.",
-        ru="Файл не является аудио, которое читает сервис: сохраните его как WAV, MP3, OGG или FLAC, моно или стерео.",
-    ),
-    "broken": Text(
-        en="The audio file is damaged: export it again from the original recording.",
-        ru="Аудиофайл повреждён: экспортируйте его заново из исходной записи.",
-    ),
-    "too_short": Text(en="The recording is shorter than 0.1 seconds.", ru="Запись короче 0,1 секунды."),
-    "too_long": Text(en="The recording is longer than 30 minutes.", ru="Запись длиннее 30 минут."),
-    "too_costly": Text(
-        en="The audio file takes too long to decode: save it as WAV or MP3, mono, at 8 to 48 kHz.",
-        ru="Аудиофайл слишком долго декодируется: сохраните его как WAV или MP3, моно, от 8 до 48 кГц.",
-    ),
-}
-CLIP_UNSPOKEN = Text(
-    en="The text of this clip cannot be spoken.", ru="Текст этого ролика нельзя произнести."
-)  # audioclip_id
+# Confirmed by a client's tests, in English.
+WRONG_TYPE = Text(en="Invalid campaign type", ru="Неверный тип кампании", uk="Невірний тип кампанії")
 
 FORM = "__all__"  # where Django puts what belongs to no field
 
@@ -101,6 +59,7 @@ def at_least(limit: int) -> Text:
     return Text(
         en=f"Ensure this value is greater than or equal to {limit}.",
         ru=f"Убедитесь, что это значение больше либо равно {limit}.",
+        uk=f"Переконайтеся, що це значення більше чи дорівнює {limit}.",
     )
 
 
@@ -109,6 +68,7 @@ def at_most(limit: int) -> Text:
     return Text(
         en=f"Ensure this value is less than or equal to {limit}.",
         ru=f"Убедитесь, что это значение меньше либо равно {limit}.",
+        uk=f"Переконайтеся, що це значення менше чи дорівнює {limit}.",
     )
 
 
@@ -117,12 +77,26 @@ def too_long(limit: int, length: int) -> Text:
     return Text(
         en=f"Ensure this value has at most {limit} characters (it has {length}).",
         ru=f"Убедитесь, что это значение содержит не более {limit} символов (сейчас {length}).",
+        uk=f"Переконайтеся, що це значення містить не більше ніж {limit} символів (зараз {length}).",
     )
 
 
-def too_many(limit: int) -> Text:
-    """More ids than one request may ask for."""
-    return Text(en=f"Send at most {limit} values.", ru=f"Передайте не более {limit} значений.")
+def too_short(limit: int, length: int) -> Text:
+    """Django's words for a text that is too short."""
+    return Text(
+        en=f"Ensure this value has at least {limit} characters (it has {length}).",
+        ru=f"Убедитесь, что это значение содержит не менее {limit} символов (сейчас {length}).",
+        uk=f"Переконайтеся, що це значення містить не менш ніж {limit} символів (зараз {length}).",
+    )
+
+
+def no_choice(value: str) -> Text:
+    """Django's words for a value that is none of a few."""
+    return Text(
+        en=f"Select a valid choice. {value} is not one of the available choices.",
+        ru=f"Выберите корректный вариант. {value} нет среди допустимых значений.",
+        uk=f"Зробить коректний вибір, {value} немає серед варіантів вибору.",
+    )
 
 
 class CalloError(Exception):
@@ -144,7 +118,8 @@ class FormInvalid(CalloError):
         self.status = status
 
     def said(self, language: Language) -> str:
-        lines = (f"* {name}\n  * {text.said(language)}" for name, text in self.errors.items())
+        # Django renders these with a template, which escapes them.
+        lines = (f"* {name}\n  * {escape(text.said(language))}" for name, text in self.errors.items())
         return "Form isn't valid: " + "\n".join(lines)
 
 
@@ -192,6 +167,22 @@ class PhoneListMissing(CalloError):
         return f"Phonelist by id={self.phone_list_id} don't found"
 
 
+class Refused(CalloError):
+    """What was asked cannot be done; told in the same words whatever the language."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def said(self, language: Language) -> str:
+        return self.text
+
+
+def phone_missing(value: str) -> Refused:
+    """No call to this number."""
+    return Refused(f"Phone by val={value} not found")
+
+
 class CalledTooOften(CalloError):
     """One number gets too many calls of one campaign."""
 
@@ -207,27 +198,7 @@ class TooManyRequests(Exception):
     """A key asks more often than it may; answered with a page, as the reference says."""
 
 
-_PAGE = (
-    "<!DOCTYPE html>\n<html><head><title>429 Too Many Requests</title></head>"
-    "<body><h1>429 Too Many Requests</h1></body></html>\n"
-)
-_UNAVAILABLE = Text(en="The service is temporarily unavailable.", ru="Сервис временно недоступен.")
-
-
-def language_of(header: str | None) -> Language:
-    """What an Accept-Language header prefers of what we speak; English unless it says so."""
-    best: Language = "en"
-    weight = 0.0
-    for item in (header or "").split(",")[:32]:
-        tag, _, quality = item.strip().partition(";")
-        try:
-            q = float(quality.strip().removeprefix("q=") or 1)
-        except ValueError:
-            continue
-        primary = tag.strip().lower().partition("-")[0]
-        if q > weight and (primary == "en" or primary == "ru"):
-            best, weight = ("ru" if primary == "ru" else "en"), q
-    return best
+RETRY_AFTER = "1"  # seconds; a request of the last second has then been forgotten
 
 
 def headers(language: Language) -> dict[str, str]:
@@ -248,7 +219,12 @@ def render(request: Request, exc: CalloError) -> Response[dict[str, str]]:  # ty
 def render_page(request: Request, exc: TooManyRequests) -> Response[str]:  # type: ignore[type-arg]
     """Too many requests."""
     language = language_of(request.headers.get("accept-language"))
-    return Response(_PAGE, status_code=429, media_type=MediaType.HTML, headers=headers(language))
+    return Response(
+        ours.TOO_OFTEN_PAGE,
+        status_code=429,
+        media_type=MediaType.HTML,
+        headers={**headers(language), "Retry-After": RETRY_AFTER},
+    )
 
 
 def render_http(request: Request, exc: HTTPException) -> Response[dict[str, str]]:  # type: ignore[type-arg]
@@ -261,4 +237,4 @@ def render_failure(request: Request, exc: Exception) -> Response[dict[str, str]]
     """Our own failure. Its text may quote a database error, so only its kind is logged."""
     log.error("callo.failed", error=type(exc).__name__)
     language = language_of(request.headers.get("accept-language"))
-    return _answer(_UNAVAILABLE.said(language), 503, language)
+    return _answer(ours.UNAVAILABLE.said(language), 503, language)

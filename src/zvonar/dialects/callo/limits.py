@@ -2,28 +2,34 @@
 
 from datetime import datetime
 
-from zvonar.dialects.callo.errors import CalledTooOften, TooManyRequests
+from zvonar.core.campaign import CallLimit
+from zvonar.dialects.callo.errors import TooManyRequests
 from zvonar.store import limits
 from zvonar.store.db import Database
 
 PER_KEY = limits.Rule(scope="callo.key", count=20, seconds=1)  # the reference: 20 requests a second
-PER_PHONE = limits.Rule(scope="callo.phone", count=5, seconds=30)  # the reference's sample: 5/30sec
+
+NUMBER_SCOPE = "callo.phone"  # of the rule for one number in one campaign
 
 MAX_BODY = 1_000_000  # bytes of a form
 MAX_LIST = 101_000_000  # bytes of a form with a list of numbers
 MAX_PASTED = 20_000_000  # bytes of one that comes urlencoded: a million numbers
 MAX_FIELDS = 1000
-MAX_IDS = 200  # of call_ids; a guess, the reference names no number
+MAX_IDS = 200  # of call_ids, phones, labels: the reference's "maximum of 200 calls"
+PAGE = 1000  # calls of all_calls
 
 
-async def check_key(db: Database, account_id: int, *, now: datetime) -> None:
-    """Raise TooManyRequests where this account asks too often."""
-    if not await limits.take(db, PER_KEY, limits.key_hash(account_id), now=now):
+async def check_key(db: Database, key_hash: bytes, *, now: datetime) -> None:
+    """Raise TooManyRequests where this key asks too often."""
+    if not await limits.take(db, PER_KEY, key_hash, now=now):
         raise TooManyRequests
 
 
-async def check_phone(db: Database, account_id: int, campaign_id: int, phone: str, *, now: datetime) -> None:
-    """Raise CalledTooOften where this campaign was given the number too often."""
-    key = limits.key_hash(account_id, campaign_id, phone)
-    if not await limits.take(db, PER_PHONE, key, now=now):
-        raise CalledTooOften(campaign_id, phone, count=PER_PHONE.count, seconds=PER_PHONE.seconds)
+def per_number(limit: CallLimit) -> limits.Rule:
+    """How often one number may be added to a campaign; by default the reference's 5/30sec."""
+    return limits.Rule(scope=NUMBER_SCOPE, count=limit.count, seconds=limit.seconds)
+
+
+def number_key(account_id: int, campaign_id: int, phone: str) -> bytes:
+    """Whom that rule is about."""
+    return limits.key_hash(account_id, campaign_id, phone)

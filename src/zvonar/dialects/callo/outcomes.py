@@ -1,17 +1,22 @@
-"""What does Callo call what came of a call? The triple of a result as call status and dial status.
+"""What does Callo call what came of a call? The triple of a result, and its cause, as call status and dial status.
 
-The sample of `camp_stats` decides where the reference's table leaves a choice: a prompt that was heard out without
-a key is compl_finished, a pressed key is `user`, a number that stayed busy is attempts_exc with dial status 4.
+The sample of `camp_stats` decides where the reference's table leaves a choice: a prompt that was heard out where no
+key was asked for is compl_finished with dial status 10, a pressed key is `user` with 5, a number that stayed busy is
+attempts_exc with 4. Dial status 7 is deprecated, 9 says nothing, and nobody knows what 32 to 34 are: none is used.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
 from importlib.resources import files
+from itertools import product
 
 import msgspec
 
 from zvonar.core.call import CallState
-from zvonar.core.result import CallEnd, Disposition, Outcome, ScriptResult
-from zvonar.dialects.callo.errors import Language, Text
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult
+from zvonar.dialects.callo import ours
+from zvonar.dialects.callo.words import Language, Text
+from zvonar.store.results import outcome_key
 
 
 class CallStatus(StrEnum):
@@ -37,7 +42,7 @@ class CallStatus(StrEnum):
 
 
 class DialStatus(IntEnum):
-    """The reference's `dial_status`, as far as Zvonar says it."""
+    """The reference's `dial_status`, but for those that nobody uses or knows."""
 
     waiting = 0
     failed = 1
@@ -47,29 +52,42 @@ class DialStatus(IntEnum):
     answered = 5
     machine = 6
     invalid_button = 8
-    unknown = 9
     no_action = 10
     stop_list = 11
+    global_stop_list = 12
+    too_short_talk = 13
+    own_number = 14
     removed = 15
+    without_press = 16
     max_time = 17
+    internal = 18
     heard_out = 19
     menu_error = 20
+    press_and_talk = 21
+    talk = 22
     no_money = 23
     no_trunk = 24
+    no_caller_id = 25
+    closed_destination = 26
     synth_failed = 27
+    clip_too_short = 28
+    no_provider = 29
     expired = 30
+    attempts_over = 31
+    duplicate = 35
 
     def display(self, language: Language) -> str:
         return _DIAL_TEXTS[str(self.value)].said(language)
 
 
-def _texts(name: str) -> dict[str, Text]:
+def _texts(name: str, of_ours: ours.Displays) -> dict[str, Text]:
     data = files("zvonar.dialects.callo").joinpath(name).read_bytes()
-    return msgspec.json.decode(data, type=dict[str, Text])
+    sourced = msgspec.json.decode(data, type=dict[str, dict[str, str]])
+    return {key: Text(**of_ours[key], **texts) for key, texts in sourced.items()}
 
 
-_CALL_TEXTS = _texts("call_status.json")
-_DIAL_TEXTS = _texts("dial_status.json")
+_CALL_TEXTS = _texts("call_status.json", ours.CALL_STATUS)
+_DIAL_TEXTS = _texts("dial_status.json", ours.DIAL_STATUS)
 
 _BY_END = {
     CallEnd.attempts_exhausted: CallStatus.attempts_exc,
@@ -109,11 +127,18 @@ _DIALLED = {
     Disposition.blocked: DialStatus.stop_list,
     Disposition.synth_failed: DialStatus.synth_failed,
     Disposition.cancelled: DialStatus.removed,
-    Disposition.lost: DialStatus.unknown,
+    Disposition.lost: DialStatus.internal,  # our dialer died with it
+}
+_CAUSED = {
+    (Disposition.blocked, Cause.stop_list): DialStatus.stop_list,
+    (Disposition.blocked, Cause.global_stop_list): DialStatus.global_stop_list,
+    (Disposition.blocked, Cause.destination): DialStatus.closed_destination,
+    (Disposition.no_route, Cause.no_tariff): DialStatus.no_provider,
+    (Disposition.failed, Cause.internal): DialStatus.internal,
 }
 _HEARD = {
     ScriptResult.none: DialStatus.answered,
-    ScriptResult.completed: DialStatus.answered,
+    ScriptResult.completed: DialStatus.no_action,
     ScriptResult.no_input: DialStatus.heard_out,
     ScriptResult.invalid_input: DialStatus.invalid_button,
     ScriptResult.choice: DialStatus.answered,
@@ -151,8 +176,10 @@ def dial_status(
     script_result: ScriptResult,
     call_end: CallEnd | None = None,
     state: CallState = CallState.finished,
+    cause: Cause | None = None,
 ) -> DialStatus:
     """The dial status of a call, or of an attempt when no end is given."""
+    caused = None if disposition is None or cause is None else _CAUSED.get((disposition, cause))
     match call_end:
         case CallEnd.expired:
             return DialStatus.expired
@@ -162,13 +189,36 @@ def dial_status(
             return DialStatus.no_money
         case CallEnd.stopped:
             stopped = state is CallState.blocked or disposition is Disposition.blocked
-            return DialStatus.stop_list if stopped else DialStatus.removed
+            return (caused or DialStatus.stop_list) if stopped else DialStatus.removed
     if disposition is None:
-        return DialStatus.waiting
-    return _HEARD[script_result] if disposition is Disposition.answered else _DIALLED[disposition]
+        return DialStatus.attempts_over if call_end is CallEnd.attempts_exhausted else DialStatus.waiting
+    if disposition is Disposition.answered:
+        return _HEARD[script_result]
+    return caused or _DIALLED[disposition]
+
+
+def dial_status_is_known(state: CallState, disposition: Disposition | None) -> bool:
+    """The one rule of when `dial_status` is null: while a call's first attempt is on the line. "No call yet" is not
+    true any more then, and what will come of it is not known. [G]: the samples' null is of a call that has ended.
+    """
+    return disposition is not None or state not in (CallState.dialing, CallState.talking)
 
 
 def attempt_status(disposition: Disposition, script_result: ScriptResult) -> CallStatus:
     """The status of an attempt that another one followed, as if it had been the last."""
     succeeded = Outcome(disposition=disposition, script_result=script_result).succeeded
     return call_status(disposition, script_result, CallEnd.success if succeeded else CallEnd.unsuccessful)
+
+
+def _outcomes() -> Mapping[CallStatus, list[str]]:
+    by_status: dict[CallStatus, list[str]] = {status: [] for status in CallStatus}
+    for disposition, script_result, end in product(
+        [None, *Disposition], [None, *ScriptResult], [None, *CallEnd]
+    ):
+        status = call_status(disposition, script_result or ScriptResult.none, end)
+        by_status[status].append(outcome_key(end, disposition, script_result))
+    return by_status
+
+
+# Every outcome that has this status, as the store's filter knows them.
+OUTCOMES = _outcomes()

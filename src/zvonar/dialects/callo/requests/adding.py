@@ -5,43 +5,91 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from zvonar.core.campaign import MAX_CALL_TIME
+from zvonar.core.campaign import MAX_CALL_TIME, MAX_CODE, MIN_CODE
 from zvonar.core.script import MAX_TEXT
 from zvonar.dialects.callo.errors import NOT_VALID
 from zvonar.dialects.callo.requests.form import MAX_KEY, Form
 
 MAX_LABEL = 200
+MAX_PIN = 20  # digits
+SUFFIX = 4  # digits of a caller ID that are a code
 
 _LABEL = re.compile(r"\w+")
 
 
 class CallForm(Struct, frozen=True, kw_only=True):
-    """`phones/call/`: one number for one campaign. Voices (speaker, emotion) are accepted and not used yet."""
+    """One number for one campaign: `phones/call/` with everything, the others with a code alone."""
 
     phone: str  # as it was written
     campaign_id: int
     text: str | None = None
+    speaker: str | None = None
     label: str | None = None
+    code: str | None = None  # digits; ours to choose unless given
     max_call_time: int | None = None  # seconds
 
 
 def call_form(form: Form) -> CallForm:
-    """A call to add, or FormInvalid with everything that is wrong."""
-    phone = form.text("phone", limit=MAX_KEY, required=True)
-    campaign_id = form.number("campaign_id", required=True)
+    """A call to add, or FormInvalid with everything that is wrong.
+
+    What buttons do in this call alone (`ivr_lvl_…`) is ignored like any other unknown parameter.
+    """
+    phone, campaign_id = _who(form)
     text = form.text("text", limit=MAX_TEXT)
     if text is not None and text.startswith("<audio"):
         form.errors["text"] = (
             NOT_VALID  # clips are not played by markup yet, and must not be read out as words
         )
+    speaker = form.text("speaker", limit=MAX_KEY)
+    form.text("emotion", limit=MAX_KEY)  # our voices have none
     label = form.text("label", limit=MAX_LABEL)
     if label is not None and not _LABEL.fullmatch(label):
         form.errors["label"] = NOT_VALID
-    form.number("pincode")  # must be one, though a regular campaign asks for none
+    pincode = form.digits("pincode", longest=MAX_PIN)
     max_call_time = form.number("max_call_time", low=1, high=MAX_CALL_TIME)
     form.check()
-    assert phone is not None
     assert campaign_id is not None
-    if "%" in phone:
-        phone = unquote(phone)  # some clients encode it twice
-    return CallForm(phone=phone, campaign_id=campaign_id, text=text, label=label, max_call_time=max_call_time)
+    return CallForm(
+        phone=phone,
+        campaign_id=campaign_id,
+        text=text,
+        speaker=speaker,
+        label=label,
+        code=pincode,
+        max_call_time=max_call_time,
+    )
+
+
+def confirm_form(form: Form) -> CallForm:
+    """`phones/confirm/`: the subscriber enters the code, presses a key, or calls us."""
+    return _coded(form, "pincode", longest=MAX_PIN)
+
+
+def tellcode_form(form: Form) -> CallForm:
+    """`phones/tellcode/`: the code is dictated."""
+    return _coded(form, "pincode", shortest=MIN_CODE, longest=MAX_CODE)
+
+
+def flashcall_form(form: Form) -> CallForm:
+    """`phones/flashcall/`: the code is the end of the number that rings."""
+    asked = _coded(form, "phone_suffix", longest=SUFFIX)
+    # It is a whole number, which may have lost the zeros that it began with.
+    return CallForm(
+        phone=asked.phone,
+        campaign_id=asked.campaign_id,
+        code=None if asked.code is None else asked.code.zfill(SUFFIX),
+    )
+
+
+def _who(form: Form) -> tuple[str, int | None]:
+    phone = form.text("phone", limit=MAX_KEY, required=True) or ""
+    # Some clients encode it twice.
+    return unquote(phone), form.number("campaign_id", required=True)
+
+
+def _coded(form: Form, name: str, *, shortest: int = 1, longest: int) -> CallForm:
+    phone, campaign_id = _who(form)
+    code = form.digits(name, shortest=shortest, longest=longest)
+    form.check()
+    assert campaign_id is not None
+    return CallForm(phone=phone, campaign_id=campaign_id, code=code)

@@ -12,7 +12,7 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from zvonar.dialects.callo import errors
+from zvonar.dialects.callo import errors, ours
 from zvonar.dialects.callo.errors import FORM, REQUIRED, FormInvalid
 from zvonar.dialects.callo.limits import MAX_BODY, MAX_FIELDS
 from zvonar.dialects.callo.requests.fields import Fields, decoded, urlencoded
@@ -116,7 +116,7 @@ def upload_form(form: Form, size: int | None) -> UploadForm:
     elif size == 0:
         form.errors[FILE] = errors.EMPTY_FILE
     elif size > LARGEST:
-        form.errors[FILE] = errors.CLIP_REJECTED["too_large"]
+        form.errors[FILE] = ours.CLIP_REJECTED["too_large"]
     speaker = form.text("speaker", limit=MAX_NAME)
     text = form.text("text", limit=MAX_DESCRIPTION)
     form.check()

@@ -18,13 +18,13 @@ from multipart import (  # type: ignore[import-untyped]
 )
 
 from zvonar.dialects.callo.errors import (
-    BOTH_LISTS,
     EMPTY_FILE,
     FORM,
     REQUIRED,
     TOO_LARGE,
     UNREADABLE,
     FormInvalid,
+    both,
 )
 from zvonar.dialects.callo.limits import MAX_BODY, MAX_FIELDS, MAX_PASTED
 from zvonar.dialects.callo.requests.fields import Fields
@@ -133,7 +133,7 @@ def bulk_form(form: Form, sent: Sent) -> BulkForm:
     given = [one for one in sent.lists.values() if one.size or one.name]
     campaign_id = form.number("campaign_id", required=True)
     if len(given) > 1:
-        form.errors[FORM] = BOTH_LISTS
+        form.errors[FORM] = both("phones", "phones_file")
     elif not given:
         form.errors[PASTED] = REQUIRED
     elif not given[0].size:

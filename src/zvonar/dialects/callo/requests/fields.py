@@ -1,5 +1,6 @@
 """Where do a request's fields stand? In the query, a urlencoded or a multipart body; any of them may have any."""
 
+import re
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,10 @@ from zvonar.dialects.callo.limits import MAX_FIELDS
 
 # Field → its text; None where its bytes are not UTF-8.
 Fields = dict[str, str | None]
+
+# A plus that was not encoded, where a number begins in a list of them: whoever did not encode it has not encoded the
+# comma before it either.
+_RAW_PLUS = re.compile(rb"(?:^|(?<=[,;+])|(?<=%0[AaDd9]))\+(?=\d)")
 
 
 async def fields_of(request: Request) -> Fields:  # type: ignore[type-arg]
@@ -41,6 +46,11 @@ def urlencoded(raw: bytes) -> Iterator[tuple[str, str | None]]:
         if key == "phone":
             # A plus that was not encoded would be a blank; in a number it is meant as a plus.
             yield key, decoded(unquote_to_bytes(value))
+        elif key == "phones":
+            # Here blanks are meant too: texts may stand beside the numbers.
+            if b"%2b" not in value.lower():
+                value = _RAW_PLUS.sub(b"%2B", value)
+            yield key, decoded(unquote_to_bytes(value.replace(b"+", b" ")))
         elif key:
             yield key, decoded(unquote_to_bytes(value.replace(b"+", b" ")))
 

@@ -4,7 +4,7 @@ from litestar import Router
 from litestar.exceptions import HTTPException
 
 from zvonar.dialects.callo import errors, limits
-from zvonar.dialects.callo.routes import adding, audio, bulk, media, results
+from zvonar.dialects.callo.routes import account, adding, audio, bulk, media, numbers, results, steering
 from zvonar.dialects.callo.routes.common import KEY_KIND, Service
 
 __all__ = ["KEY_KIND", "PREFIXES", "Service", "routes"]
@@ -23,6 +23,9 @@ def routes(service: Service) -> list[Router]:
                 *results.handlers(service),
                 *audio.handlers(service),
                 *bulk.handlers(service),
+                *steering.handlers(service),
+                *account.handlers(service),
+                *numbers.handlers(service),
             ],
             request_max_body_size=limits.MAX_BODY,
             exception_handlers={

@@ -6,7 +6,7 @@ from typing import Any, Final
 from litestar import HttpMethod, Response, route
 from litestar.types import ControllerRouterHandler
 
-from zvonar.dialects.callo import errors, media
+from zvonar.dialects.callo import errors, media, ours
 from zvonar.dialects.callo.errors import ClipMissing, FormInvalid
 from zvonar.dialects.callo.requests.audio import FILE, info_form, received, upload_form
 from zvonar.dialects.callo.requests.form import Form
@@ -54,7 +54,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
                     now=service.now(),
                 )
             except AudioRejected as rejection:
-                raise FormInvalid({FILE: errors.CLIP_REJECTED[rejection.reason]}) from None
+                raise FormInvalid({FILE: ours.CLIP_REJECTED[rejection.reason]}) from None
         answer = media.uploaded(clip, secret=sound.secret, base=media.base_url(sound, request))
         return Response(answer, headers=errors.headers(language))
 
@@ -75,7 +75,7 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
             async with asyncio.timeout(SPOKEN_WITHIN):
                 audio = await sound.library.converted(clip)
         except UNSPEAKABLE:
-            raise FormInvalid({"audioclip_id": errors.CLIP_UNSPOKEN}) from None
+            raise FormInvalid({"audioclip_id": ours.CLIP_UNSPOKEN}) from None
         answer = media.clip_info(
             clip, audio.duration_ms, secret=sound.secret, base=media.base_url(sound, request)
         )

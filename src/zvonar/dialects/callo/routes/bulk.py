@@ -14,7 +14,7 @@ from litestar.response import Stream
 from litestar.types import ControllerRouterHandler
 
 from zvonar.core.campaign import CampaignStatus, CampaignType
-from zvonar.dialects.callo import answers, errors, limits
+from zvonar.dialects.callo import answers, errors, limits, ours
 from zvonar.dialects.callo.errors import FormInvalid, PhoneListMissing
 from zvonar.dialects.callo.requests.bulk import (
     FILE,
@@ -116,13 +116,13 @@ async def _accepted(service: Service, account: Account, form: BulkForm) -> dict[
     except FileEmpty:
         raise FormInvalid({field: errors.EMPTY_FILE if field == FILE else errors.REQUIRED}) from None
     except (FileIsBinary, WorkbookUnreadable):
-        raise FormInvalid({field: errors.NOT_A_LIST}) from None
+        raise FormInvalid({field: ours.NOT_A_LIST}) from None
     except (WorkbookTooLarge, upload.TooManyRows):
-        raise FormInvalid({field: errors.LIST_TOO_LARGE}) from None
+        raise FormInvalid({field: ours.LIST_TOO_LARGE}) from None
     except upload.NothingToLoad:
-        raise FormInvalid({field: errors.NO_NUMBERS}) from None
+        raise FormInvalid({field: ours.NO_NUMBERS}) from None
     except upload.ColumnMissing as exc:
-        raise FormInvalid({f"{exc.column}_from_column": errors.NO_COLUMN}) from None
+        raise FormInvalid({f"{exc.column}_from_column": ours.NO_COLUMN}) from None
     return answers.list_added(campaign.campaign_id, calls=receipt.calls, phone_list_id=receipt.phone_list_id)
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from litestar import Request
 from msgspec import Struct
 
-from zvonar.core.errors import CampaignNotFound, Unauthorised
+from zvonar.core import phone as phones
+from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
+from zvonar.core.schedule import zone_of
 from zvonar.dialects.callo import errors, limits
 from zvonar.dialects.callo.errors import CampaignMissing, FormInvalid, Language
 from zvonar.dialects.callo.media import Media
@@ -48,8 +51,21 @@ async def account_of(service: Service, form: Form, *, now: datetime) -> Account 
         account = await accounts.by_key(service.db, key, kind=KEY_KIND)
     except Unauthorised:
         raise FormInvalid({"public_key": errors.UNKNOWN_KEY}) from None
-    await limits.check_key(service.db, account.account_id, now=now)
+    await limits.check_key(service.db, accounts.hash_key(key), now=now)
     return account
+
+
+def zone_for(account: Account | None) -> ZoneInfo:
+    """Where dates without an offset are meant."""
+    return zone_of("UTC" if account is None else account.timezone)
+
+
+def known_number(written: str, account: Account) -> str | None:
+    """The E.164 number that somebody asks about; None where it is no number, so that no call was ever made to it."""
+    try:
+        return phones.parse(written, country=next(iter(account.countries), ""), trial=True).e164
+    except (PhoneInvalid, DestinationRefused):
+        return None
 
 
 async def campaign_of(db: Database, account: Account, campaign_id: int) -> Campaign:

@@ -1,0 +1,65 @@
+"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the API, or the least one."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import uvicorn
+import uvloop
+from litestar import Litestar, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body
+
+from bench.ground import now
+from zvonar.dialects.callo import routes as callo
+from zvonar.service import logs
+from zvonar.store.db import Database
+
+BARE_PATH = "/bare"
+
+# The least that takes a call: a row in a table with the same columns and indexes as ours, and without laws.
+BARE_INSERT = """
+INSERT INTO bare_calls (account_id, call_id, campaign_id, ordinal, phone, country, due_at, created_at, updated_at)
+VALUES (%(account)s, new_call_id(%(now)s), %(campaign_id)s, nextval('bare_ordinals'), %(phone)s, 'RU', %(now)s, %(now)s,
+    %(now)s)
+RETURNING call_id
+"""
+
+
+def application(what: str, db: Database) -> Litestar:
+    """The Callo dialect over this database, or one bare handler."""
+    if what == "ours":
+        return Litestar(callo.routes(callo.Service(db=db, now=now)), openapi_config=None, logging_config=None)
+
+    @post(BARE_PATH, status_code=200)
+    async def add(
+        data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+    ) -> dict[str, int | str]:
+        at = now()
+        call_id = await db.value(
+            BARE_INSERT,
+            {"account": 1, "campaign_id": int(data["campaign_id"]), "phone": data["phone"], "now": at},
+        )
+        return {"call_id": call_id, "phone": data["phone"], "created": at.isoformat()}
+
+    return Litestar([add], openapi_config=None, logging_config=None)
+
+
+async def serve(what: str, dsn: str, port: int) -> None:
+    """As the role of the API serves."""
+    async with Database(dsn, size=12) as db:
+        config = uvicorn.Config(
+            application(what, db),
+            host="127.0.0.1",
+            port=port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+        )
+        await uvicorn.Server(config).serve()
+
+
+if __name__ == "__main__":
+    logs.configure(level="warning", role="bench")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(sys.argv[1], sys.argv[2], int(sys.argv[3])))
