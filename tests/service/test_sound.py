@@ -1,10 +1,12 @@
 """Is what somebody uploads what the callee hears, and can what was said be listened to afterwards?"""
 
+import contextlib
 import io
 import json
 import urllib.request
+from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import soundfile  # type: ignore[import-untyped]
@@ -28,7 +30,7 @@ SETTINGS = {
 def asked(house: House, path: str, **fields: Any) -> Any:
     query = urlencode({"public_key": house.account["callo_public_key"], **fields})
     status, body = house.get(f"{API}{path}?{query}")
-    assert status == 200, body
+    assert status == 200, (body, house.serving and house.serving.said.splitlines()[-20:])
     return json.loads(body)
 
 
@@ -54,6 +56,20 @@ def upload(house: House, data: bytes) -> dict[str, Any]:
 def fetched(url: str, **headers: str) -> tuple[int, bytes]:
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
         return answer.status, answer.read()
+
+
+def answered(
+    method: str, url: str, headers: dict[str, str] | None = None
+) -> tuple[int, bytes, dict[str, str]]:
+    """Whatever comes back on one connection that is asked twice, so that nothing of the first is left in it."""
+    where = urlsplit(url)
+    connection = HTTPConnection(where.netloc, timeout=30)
+    with contextlib.closing(connection):
+        for _ in range(2):
+            connection.request(method, f"{where.path}?{where.query}", headers=headers or {})
+            answer = connection.getresponse()
+            body = answer.read()
+        return answer.status, body, {name.lower(): value for name, value in answer.getheaders()}
 
 
 def loudest(samples: "np.ndarray[Any, Any]", rate: int) -> float:
@@ -94,6 +110,14 @@ def test_an_uploaded_clip_is_heard_and_its_recording_plays(service: House) -> No
     assert abs(loudest(samples, rate) - TONE) < 3
     status, part = fetched(row["recorded_audio"], Range="bytes=100-199")
     assert (status, part) == (206, recorded[100:200])
+    assert answered("HEAD", clip["url"])[:2] == (200, b"")
+    status, body, headers = answered("HEAD", row["recorded_audio"])
+    assert (status, body, headers["content-length"]) == (200, b"", str(len(recorded)))
+    same = {"If-None-Match": headers["etag"]}
+    assert answered("GET", row["recorded_audio"], same)[:2] == (304, b"")
+    far = {"Range": "bytes=99999999-"}
+    assert answered("GET", row["recorded_audio"], far)[:2] == (416, b"")
+    assert answered("GET", row["recorded_audio"].replace("directcdr/", "directcdr/0"))[0] == 404
 
 
 def test_a_text_is_spoken_when_somebody_asks_for_it(service: House) -> None:

@@ -5,10 +5,12 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+import uvloop
 
 from zvonar.speech.audio import levelled, resampled, trimmed
 from zvonar.speech.synthesis import (
@@ -266,3 +268,26 @@ async def test_no_more_engines_run_at_once_than_allowed(engine_script: EngineScr
         *(engine.speak(f"слово {number}", RU) for number in range(8)), return_exceptions=True
     )
     assert [type(result) for result in results] == [NothingToSay] * 8
+
+
+def test_an_engine_that_ends_before_it_has_read_is_judged_by_what_it_said(
+    engine_script: EngineScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the loop of the service, which refuses to write into a pipe that nobody reads any more."""
+    start = asyncio.create_subprocess_exec
+
+    async def late(*argv: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*argv, **options)
+        while process.stdin is not None and not process.stdin.transport.is_closing():
+            await asyncio.sleep(0.001)
+        return process
+
+    async def languages_and_a_word() -> frozenset[str]:
+        engine = EspeakEngine(engine_script("exit 3"), os.environ, "1")
+        known = await engine.languages()
+        with pytest.raises(EngineDied, match="3"):
+            await engine.speak("да", RU)
+        return known
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", late)
+    assert "ru" in uvloop.run(languages_and_a_word())

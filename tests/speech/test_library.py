@@ -1,15 +1,17 @@
 """Is an uploaded clip one clip, durable and playable on any machine that shares the database?"""
 
 import asyncio
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from tests.sounds import sound
 
 from zvonar.speech.clips import ClipCache
-from zvonar.speech.converter import Converter
+from zvonar.speech.converter import Converter, ConverterBusy
 from zvonar.speech.files import ClipNotStored
 from zvonar.speech.library import ClipLost, Library
 from zvonar.speech.synthesis import NullSynthesiser
@@ -22,10 +24,10 @@ NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 LONG = sound(150.0)  # more than two pieces
 
 
-async def an_account(db: Database) -> int:
+async def an_account(db: Database, name: str = "owner") -> int:
     added = await accounts.add(
         db,
-        name="owner",
+        name=name,
         currency="RUB",
         timezone="UTC",
         countries=["RU"],
@@ -37,9 +39,9 @@ async def an_account(db: Database) -> int:
     return added.account_id
 
 
-def library(db: Database, room: Path) -> Library:
+def library(db: Database, room: Path, *, parallel: int = 2) -> Library:
     cache = ClipCache(room / "clips", NullSynthesiser())
-    return Library(db, cache, directory=room / "uploads", converter=Converter(parallel=2))
+    return Library(db, cache, directory=room / "uploads", converter=Converter(parallel=parallel))
 
 
 async def brought(
@@ -141,3 +143,36 @@ async def test_other_words_about_the_same_recording_are_another_clip(db: Databas
         for name, speaker, text in said
     ]
     assert len({clip.clip_id for clip in made}) == len(said)
+
+
+async def test_an_account_with_many_recordings_does_not_keep_another_waiting(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, other = await an_account(db, "busy"), await an_account(db, "other")
+    shelf = library(db, tmp_path, parallel=1)
+    converted: list[int] = []
+    real = Converter.telephone
+
+    async def slow(of: Converter, source: BinaryIO, target: BinaryIO) -> None:
+        converted.append(os.fstat(source.fileno()).st_size)
+        while len(converted) < 2:  # the first one takes until somebody else has had a turn
+            await asyncio.sleep(0.001)
+        await real(of, source, target)
+
+    monkeypatch.setattr(Converter, "telephone", slow)
+    many = [asyncio.create_task(brought(shelf, busy, sound(1.0), name=str(n))) for n in range(4)]
+    await brought(shelf, other, sound(0.5))
+    assert min(converted) in converted[:2]
+    await asyncio.gather(*many)
+
+
+async def test_whoever_waits_too_long_for_a_turn_is_told(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zvonar.speech.library.WAIT", 0.05)
+    account_id = await an_account(db)
+    shelf = library(db, tmp_path)
+    async with shelf._turn(account_id):
+        with pytest.raises(ConverterBusy):
+            await brought(shelf, account_id)
+    assert await brought(shelf, account_id)

@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +16,7 @@ from msgspec import Struct
 from zvonar.core.campaign import Voice
 from zvonar.speech import AudioMissing
 from zvonar.speech.clips import ClipCache
-from zvonar.speech.converter import Converter
+from zvonar.speech.converter import WAIT, Converter, ConverterBusy
 from zvonar.speech.files import stored, whole_file
 from zvonar.speech.formats import HEAD, AudioEmpty, AudioFormatUnknown, suffix_of, wav_duration_ms
 from zvonar.speech.synthesis import Voice as SpokenVoice
@@ -50,6 +52,7 @@ class Library:
         self._cache = cache
         self._directory = directory
         self._converter = converter
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # by account
         self._fetching = asyncio.Lock()  # one at a time: a burst of calls fetches its prompt once
 
     async def spoken(self, text: str, voice: Voice) -> Audio:
@@ -100,22 +103,36 @@ class Library:
         suffix = suffix_of(head)
         if suffix is None:
             raise AudioFormatUnknown
-        if (clip := await clips.known(self._db, account_id, fingerprint)) is not None:
-            return clip
-        with self.incoming() as converted:
-            await self._converter.telephone(file, converted)
-            size = await asyncio.to_thread(converted.seek, 0, 2)
-            new = clips.NewUpload(
-                fingerprint=fingerprint,
-                name=name,
-                speaker=speaker,
-                text=text,
-                suffix=suffix,
-                duration_ms=wav_duration_ms(size),
-            )
-            return await clips.add_upload(
-                self._db, account_id, new, {"original": file, "converted": converted}, now=now
-            )
+        async with self._turn(account_id):
+            if (clip := await clips.known(self._db, account_id, fingerprint)) is not None:
+                return clip
+            with self.incoming() as converted:
+                await self._converter.telephone(file, converted)
+                size = await asyncio.to_thread(converted.seek, 0, 2)
+                new = clips.NewUpload(
+                    fingerprint=fingerprint,
+                    name=name,
+                    speaker=speaker,
+                    text=text,
+                    suffix=suffix,
+                    duration_ms=wav_duration_ms(size),
+                )
+                files: dict[Form, BinaryIO] = {"original": file, "converted": converted}
+                return await clips.add_upload(self._db, account_id, new, files, now=now)
+
+    @asynccontextmanager
+    async def _turn(self, account_id: int) -> AsyncIterator[None]:
+        """One recording of an account at a time, so that its many do not keep the others' waiting."""
+        turn = self._turns.setdefault(account_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(WAIT):
+                await turn.acquire()
+        except TimeoutError:
+            raise ConverterBusy from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def _copy(self, clip: Clip, form: Form, suffix: str) -> Audio:
         name = (

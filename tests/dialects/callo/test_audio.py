@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import httpx
 import numpy as np
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 UPLOAD = PREFIXES[0] + "/audio/upload/"
 INFO = PREFIXES[1] + "/audio/info/"
 GOOD = sound(3.3, rate=44_100, channels=2)
+
+
+@pytest.fixture(scope="module")
+def owner(house: House) -> Tenant:
+    return house.tenant()
 
 
 def upload(
@@ -376,6 +382,37 @@ def test_any_multipart_bytes_get_a_shaped_answer(house: House, body: bytes, cut:
     )
     assert answer.status_code == 400
     assert list(answer.json()) == ["status", "data"]
+
+
+NAMES = ["public_key", "clip_name", "clip_file", "speaker", "text", "audioclip_id", "campaign_id", ""]
+KINDS = [
+    b"multipart/form-data; boundary=x",
+    b"multipart/form-data",
+    b"multipart/form-data; boundary=\xff",
+    b"application/x-www-form-urlencoded",
+    b"audio/wav",
+    b"\x80;=",
+    b"",
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    path=st.sampled_from([UPLOAD, INFO]),
+    fields=st.dictionaries(st.sampled_from(NAMES), st.text(max_size=20), max_size=5),
+    body=st.binary(max_size=200),
+    kind=st.sampled_from(KINDS),
+    keyed=st.booleans(),
+)
+def test_any_fields_and_any_body_get_a_shaped_answer(
+    house: House, owner: Tenant, path: str, fields: dict[str, str], body: bytes, kind: bytes, keyed: bool
+) -> None:
+    known = {"public_key": owner.callo} if keyed else {}
+    query = urlencode({**fields, **known}, errors="surrogatepass")
+    answer = house.send("POST", f"{path}?{query}", content=body, headers={b"content-type": kind})
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["status", "data"]
+    assert clips_of(house, owner) == 0
 
 
 def test_the_texts_cover_every_reason(golden: Callable[[str], Any]) -> None:

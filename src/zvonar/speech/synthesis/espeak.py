@@ -141,7 +141,9 @@ class EspeakEngine:
         assert process.stdout
         try:
             _bound(process.pid, self._deadline)
-            process.stdin.write(stdin)
+            # One that has ended before it read is refused input by uvloop; its exit code and output say what it did.
+            with suppress(RuntimeError, ConnectionError):
+                process.stdin.write(stdin)
             process.stdin.close()
             output = await _read(process.stdout)
             code = await process.wait()

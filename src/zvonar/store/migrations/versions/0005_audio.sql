@@ -18,3 +18,6 @@ CREATE TABLE clip_audio (
 );
 -- Sound is not worth trying to compress.
 ALTER TABLE clip_audio ALTER COLUMN data SET STORAGE EXTERNAL;
+
+-- Which of a page's calls have a recording: most have none, and then this has nothing to read.
+CREATE INDEX attempts_recorded ON attempts (account_id, call_id, attempt) WHERE recording IS NOT NULL;
