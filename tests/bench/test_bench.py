@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 KEYS = ["bench", "case", "value", "unit", "baseline", "ratio"]
 
@@ -22,19 +24,25 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_each_row_has_the_documented_shape_and_its_baseline(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "benches", "units"),
+    [("lease", {"lease", "dispatch"}, {"ms", "1/s"}), ("delivery", {"delivery"}, {"ms", "1/s"})],
+)
+def test_each_row_has_the_documented_shape_and_its_baseline(
+    name: str, benches: set[str], units: set[str], tmp_path: Path
+) -> None:
     out = tmp_path / "results.jsonl"
-    done = run("lease", "--tiny", "--out", str(out))
+    done = run(name, "--tiny", "--out", str(out))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert {row["bench"] for row in rows} == {"lease", "dispatch"}
+    assert {row["bench"] for row in rows} == benches
     for row in rows:
         assert list(row) == KEYS
         assert row["value"] > 0
         assert row["baseline"] > 0
         assert abs(row["ratio"] - row["value"] / row["baseline"]) <= 0.01 * row["ratio"] + 0.01
         assert row["case"] in done.stdout
-    assert {row["unit"] for row in rows} == {"ms", "1/s"}
+    assert {row["unit"] for row in rows} == units
 
 
 def test_an_unknown_benchmark_is_an_error_and_leaves_no_rows(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_receiver_that_is_down_for_a_while_misses_nothing(service: House) -> N
     until(
         lambda: (
             service.value(
-                "SELECT count(*) FROM deliveries WHERE state = 'pending' AND tries > 0 AND starts_with(order_key, 'call/')"
+                "SELECT count(*) FROM deliveries WHERE state = 'pending' AND tries > 0 AND order_key ^@ 'call/'"
             )
             >= 1
         ),
