@@ -27,6 +27,7 @@ from zvonar.store.outbox import Event, Rendered
 from zvonar.store.webhook_secrets import new_secret
 
 AT_ONCE = 16  # posts at once to one address, ours and the bare loop's
+PER_TICK = 5  # events of one moment at a pace
 PATIENCE = 120.0  # seconds for a case
 SECRET = new_secret()
 
@@ -157,10 +158,12 @@ async def measure(ground: Ground, size: Size) -> list[Figure]:
                 ground.report(f"delivery: {size.events} events, round {number + 1}")
                 bare.append(await _bare(receivers, size))
                 ours.append(await _rate(dsn, db, account_id, receivers, size))
+            bare_paced: list[list[float]] = []
             alone: list[list[float]] = []
             beside: list[list[float]] = []
             for number in range(size.rounds):
                 ground.report(f"delivery: {size.per_second} events a second, round {number + 1}")
+                bare_paced.append(await _bare_paced(receivers, size))
                 async with worker(dsn):
                     alone.append(await _paced(db, account_id, receivers, size))
                 ground.report(f"delivery: the same beside {size.dead} dead receivers, round {number + 1}")
@@ -170,8 +173,17 @@ async def measure(ground: Ground, size: Size) -> list[Figure]:
     pace = f"event to arrival at {size.per_second} a second"
     return [
         figure("delivery", f"{size.events} events to one address", ours, "1/s", bare, at_least_ratio=0.4),
-        figure("delivery", f"{pace}, p50", [percentile(one, 50) for one in alone], "ms"),
-        figure("delivery", f"{pace}, p95", [percentile(one, 95) for one in alone], "ms", at_most=150.0),
+        *(
+            figure(
+                "delivery",
+                f"{pace}, p{percent}",
+                [percentile(one, percent) for one in alone],
+                "ms",
+                [percentile(one, percent) for one in bare_paced],
+                at_most=at_most,
+            )
+            for percent, at_most in ((50, None), (95, 150.0))
+        ),
         figure(
             "delivery",
             f"p95 beside {size.dead} dead receivers",
@@ -210,32 +222,65 @@ async def _settled(db: Database) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _bare(receivers: Sink, size: Size) -> float:
-    """The same posts, signed, from a loop that knows them all beforehand."""
-    numbers = iter(range(size.events))
-    body = msgspec.json.encode({"call": BODY})
-    text, webhook = body.decode(), Webhook(SECRET)
+class _Bare:
+    """The same posts, signed, from a loop that has no database and knows them all beforehand."""
 
-    async def post(session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url
+        self._body = msgspec.json.encode({"call": BODY})
+        self._text, self._webhook = self._body.decode(), Webhook(SECRET)
+
+    async def post(self, number: int) -> None:
+        at = datetime.now(UTC)
+        headers = {
+            "Content-Type": "application/json",
+            "Zvonar-Event-Id": str(number),
+            "webhook-id": str(number),
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": self._webhook.sign(str(number), at, self._text),
+        }
+        async with self._session.post(self._url, data=self._body, headers=headers) as response:
+            await response.read()
+
+
+async def _bare(receivers: Sink, size: Size) -> float:
+    """Posts a second of the bare loop."""
+    numbers = iter(range(size.events))
+
+    async def some(bare: _Bare) -> None:
         for number in numbers:
-            at = datetime.now(UTC)
-            headers = {
-                "Content-Type": "application/json",
-                "Zvonar-Event-Id": str(number),
-                "webhook-id": str(number),
-                "webhook-timestamp": str(int(at.timestamp())),
-                "webhook-signature": webhook.sign(str(number), at, text),
-            }
-            async with session.post(receivers.urls[0], data=body, headers=headers) as response:
-                await response.read()
+            await bare.post(number)
 
     began = time.perf_counter()
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        bare = _Bare(session, receivers.urls[0])
         for _ in range(AT_ONCE):
-            group.create_task(post(session))
+            group.create_task(some(bare))
     took = time.perf_counter() - began
     await receivers.arrivals(size.events)
     return size.events / took
+
+
+async def _bare_paced(receivers: Sink, size: Size) -> list[float]:
+    """Milliseconds from the wish to post to the arrival, at the same pace."""
+    wished: list[float] = []
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        bare = [_Bare(session, url) for url in receivers.urls[: size.live]]
+        async for tick in _ticks(size):
+            for number in range(tick * PER_TICK, (tick + 1) * PER_TICK):
+                wished.append(time.time())
+                group.create_task(bare[number % len(bare)].post(number))
+    arrivals = await receivers.arrivals(len(wished))
+    return [(arrivals[number] - at) * 1000 for number, at in enumerate(wished)]
+
+
+async def _ticks(size: Size) -> AsyncIterator[int]:
+    """Counts at such a pace that `PER_TICK` events a tick make `per_second`."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for tick in range(size.seconds * size.per_second // PER_TICK):
+        await asyncio.sleep(max(0.0, began + tick * PER_TICK / size.per_second - loop.time()))
+        yield tick
 
 
 async def _paced(db: Database, account_id: int, receivers: Sink, size: Size) -> list[float]:
@@ -243,14 +288,11 @@ async def _paced(db: Database, account_id: int, receivers: Sink, size: Size) -> 
     urls = receivers.urls[: size.live]
     await _happen(db, account_id, urls, list(range(size.per_second)))  # so that receivers are known
     await receivers.arrivals(size.per_second)
-    loop = asyncio.get_running_loop()
-    began, per_tick = loop.time(), 5
-    ticks = size.seconds * size.per_second // per_tick
-    for tick in range(ticks):
-        await asyncio.sleep(max(0.0, began + tick * per_tick / size.per_second - loop.time()))
-        first = tick * per_tick
-        await _happen(db, account_id, urls, list(range(first, first + per_tick)))
-    arrivals = await receivers.arrivals(ticks * per_tick)
+    count = 0
+    async for tick in _ticks(size):
+        await _happen(db, account_id, urls, list(range(tick * PER_TICK, (tick + 1) * PER_TICK)))
+        count += PER_TICK
+    arrivals = await receivers.arrivals(count)
     happened = await db.rows(
         _At, "SELECT event_id, at FROM outbox WHERE event_id = ANY(%s)", [list(arrivals)]
     )

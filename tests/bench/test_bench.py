@@ -29,6 +29,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     [
         (["lease"], {"lease", "dispatch"}, {"ms", "1/s"}),
         (["callo_add", "callo_export"], {"callo_add", "callo_export"}, {"ms", "1/s"}),
+        (["delivery"], {"delivery"}, {"ms", "1/s"}),
     ],
 )
 def test_each_row_has_the_documented_shape_and_its_baseline(

@@ -136,19 +136,30 @@ async def test_what_waits_behind_a_later_retry_is_put_off_until_then(db: Databas
     failed = [settlement(one, until, status=500, error="status", next_at=again) for one in leased]
     await store.settle(db, failed, now=at)
     due = "SELECT count(*) FROM deliveries WHERE next_at <= clock_timestamp()"
-    assert await db.value(due) == 100
-    for _ in range(4):
-        assert await lease(db, per_address=4) == []
     assert await db.value(due) == 0
-    assert await db.value("SELECT count(*) FROM deliveries WHERE next_at = %s", [again]) == 200
+    # What happens meanwhile waits with the rest of its call.
+    await queued(db, A, [0, 1, 1000])
+    assert await db.value(due) == 1
+    assert await db.value("SELECT count(*) FROM deliveries WHERE next_at = %s", [again]) == 202
     # One that is sent again at once takes its followers along.
     assert await delivery_log.retry_one(db, leased[0].delivery_id, now=now())
-    assert await db.value(due) == 2
-    (first,) = await lease(db)
-    assert first.event_id == leased[0].event_id
+    assert await db.value(due) == 4
+    first, other = await lease(db)
+    assert (first.event_id, other.event_id) == (leased[0].event_id, 203)
     await store.settle(db, [settlement(first, await until_of(db, first), status=200)], now=now())
     (second,) = await lease(db)
     assert second.event_id == first.event_id + 100
+
+
+async def test_followers_that_slipped_before_their_first_one_do_not_hide_it(db: Database) -> None:
+    await queued(db, A, [1] * 200)
+    await db.execute("UPDATE deliveries SET next_at = now() - interval '1 second' WHERE event_id = 1")
+    await db.execute("UPDATE deliveries SET next_at = now() - interval '1 day' WHERE event_id > 1")
+    for _ in range(8):
+        leased = await lease(db, per_address=1)
+        if leased:
+            break
+    assert [delivery.event_id for delivery in leased] == [1]
 
 
 async def until_of(db: Database, delivery: Delivery) -> datetime:

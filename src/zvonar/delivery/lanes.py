@@ -15,7 +15,9 @@ from zvonar.store.deliveries import Delivery
 _FIRST = 4  # tries at once to an address that is not known yet
 _AHEAD = 0.5  # seconds of work in hand for an address that answers quickly, so that it never waits for the database
 _DEPTH = 32  # deliveries in hand for each that is being tried, at most
+_FEW = 4  # deliveries in hand for any other one
 _SLOW = 1.0  # seconds after which an answer is not quick
+_BUSY = 5.0  # seconds for which an address to which something went is busy
 _REMEMBERED = 10_000  # addresses
 
 
@@ -48,13 +50,14 @@ class Leased(Struct, frozen=True, kw_only=True):
 class Lane:
     """One address."""
 
-    __slots__ = ("address", "cap", "pace", "quick", "started", "waiting")
+    __slots__ = ("address", "cap", "pace", "quick", "started", "used", "waiting")
 
     def __init__(self, address: str, cap: int) -> None:
         self.address = address
         self.cap = cap  # tries at once
         self.pace = _SLOW  # seconds that its answers lately took
         self.quick = False  # whether its last answer was a good and quick one
+        self.used = 0.0  # when something for it was last leased
         self.waiting: deque[Leased] = deque()
         self.started: dict[int, float] = {}  # what is being tried, since when; oldest first
 
@@ -77,12 +80,18 @@ class Lanes:
 
     # What to lease.
 
-    def quick_rooms(self) -> tuple[dict[str, int], int]:
-        """The quick addresses that may get more into our hands, and how many in all."""
+    def quick_rooms(self, *, busy: bool, clock: float) -> tuple[dict[str, int], int]:
+        """The quick addresses that may get more into our hands, and how many in all: of the busy ones, to which
+        something went lately and which may be asked for at every ring, or of the others.
+        """
         limit = self._limits.total * _DEPTH - self._waiting[True]
         if limit <= 0:
             return {}, 0
-        rooms = {lane.address: self._room(lane) for lane in self._lanes.values() if lane.quick}
+        rooms = {
+            lane.address: self._room(lane)
+            for lane in self._lanes.values()
+            if lane.quick and (clock - lane.used < _BUSY) is busy
+        }
         return {address: room for address, room in rooms.items() if room > 0}, limit
 
     def other_rooms(self) -> tuple[dict[str, int], int, int]:
@@ -92,8 +101,9 @@ class Lanes:
         return rooms, self._first(), max(0, limit)
 
     def _room(self, lane: Lane) -> int:
-        ahead = min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001))) if lane.quick else 0
-        return max(0, lane.cap * (1 + ahead) - len(lane.waiting) - len(lane.started))
+        ahead = lane.cap * min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001))) if lane.quick else _FEW
+        depth = lane.cap + ahead
+        return max(0, depth - len(lane.waiting) - len(lane.started))
 
     def _first(self) -> int:
         return min(_FIRST, self._limits.per_address)
@@ -110,6 +120,7 @@ class Lanes:
             if lane is None:
                 lane = self._lanes[address] = Lane(address, self._first())
                 self._forget()
+            lane.used = clock
             lane.waiting.append(one)
             self._waiting[lane.quick] += 1
             touched[address] = lane
@@ -156,7 +167,7 @@ class Lanes:
         if lane.quick is quick:
             return
         self._blocked[lane.quick].pop(lane.address, None)
-        while not quick and len(lane.waiting) > lane.cap:  # in hand for a pace that it no longer keeps
+        while not quick and len(lane.waiting) > _FEW:  # in hand for a pace that it no longer keeps
             self.stale.append(lane.waiting.pop())
             self._waiting[True] -= 1
         for count, of_lane in ((self._trying, len(lane.started)), (self._waiting, len(lane.waiting))):

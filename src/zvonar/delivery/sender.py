@@ -30,7 +30,7 @@ _GATHER = (
     0.005  # seconds from a ring to the lease: work comes in flocks, and a statement each would cost more
 )
 _RECORD = 0.02  # seconds from a verdict to its settling, for the same reason
-_WALK = 0.05  # seconds from one look at all addresses to the next, at least
+_WALK = 0.02  # seconds from one look at all addresses to the next, at least
 _WALK_SHARE = 4.0  # times that a look took are left to others before the next
 _LOOK = 0.25  # seconds between looks at who does not answer
 _PATIENCE = 2.0  # seconds between tries at a database that is away
@@ -95,9 +95,10 @@ class Sender:
                 task.cancel()
 
     async def _lease_from_quick(self, stop: asyncio.Event) -> None:
-        """Addresses that answer well are asked for by name, at every ring."""
+        """Busy addresses that answer well are asked for by name, at every ring."""
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
-            rooms, limit = self._lanes.quick_rooms()
+            rooms, limit = self._lanes.quick_rooms(busy=True, clock=loop.time())
             if rooms:
                 await self._lease(stop, partial(deliveries.lease_from, limit=limit, rooms=rooms))
             await self._quick_bell.heard(self._limits.poll)
@@ -107,8 +108,11 @@ class Sender:
         """All other addresses are walked, which takes the longer the more there are: by the side, now and then."""
         loop = asyncio.get_running_loop()
         while not stop.is_set():
-            rooms, first, limit = self._lanes.other_rooms()
             began = loop.time()
+            rooms, limit = self._lanes.quick_rooms(busy=False, clock=began)
+            if rooms:
+                await self._lease(stop, partial(deliveries.lease_from, limit=limit, rooms=rooms))
+            rooms, first, limit = self._lanes.other_rooms()
             if limit:
                 walk = partial(deliveries.lease, limit=limit, per_address=first, rooms=rooms)
                 await self._lease(stop, walk)

@@ -63,11 +63,11 @@ _SEEN: LiteralString = """CROSS JOIN LATERAL (
     FROM deliveries p
     WHERE p.address = a.address AND p.state = 'pending' AND p.next_at <= %(now)s
       AND (p.leased_until IS NULL OR p.leased_until < %(now)s)
-    ORDER BY p.next_at LIMIT CASE WHEN a.room > 0 THEN a.room + 32 ELSE 0 END
+    ORDER BY p.next_at, p.delivery_id LIMIT CASE WHEN a.room > 0 THEN a.room + 32 ELSE 0 END
 ) p"""
 
-# What is due behind one that is due later is put off until then: the backlog of a receiver that is down would be read
-# again and again, and the few that may go be looked for in it.
+# Whatever is due behind one that is due later was put off until then by PUT_OFF or at fan-out; what slipped through is
+# put off here, since it would stand before its own first one for ever.
 _TAKE: LiteralString = """
 due AS (
     SELECT delivery_id FROM (
@@ -77,7 +77,8 @@ due AS (
     WHERE place <= room ORDER BY next_at, delivery_id LIMIT %(limit)s
 ), put_off AS (
     UPDATE deliveries d SET next_at = seen.behind FROM seen
-    WHERE d.delivery_id = seen.delivery_id AND seen.behind > %(now)s AND d.leased_until IS NULL AND d.state = 'pending'
+    WHERE d.delivery_id = seen.delivery_id AND seen.behind > seen.next_at
+      AND d.leased_until IS NULL AND d.state = 'pending'
 ), picked AS (
     SELECT delivery_id FROM deliveries
     WHERE delivery_id IN (SELECT delivery_id FROM due)
@@ -141,6 +142,17 @@ UPDATE receivers r SET failing_since = NULL
 FROM (SELECT DISTINCT account_id, address FROM settled WHERE error IS NULL) well
 WHERE r.account_id = well.account_id AND r.address = well.address AND r.failing_since IS NOT NULL
   AND r.disabled_at IS NULL
+"""
+
+# What waits behind a failed one is due with it. A receiver that is down would otherwise have a backlog that is due and
+# may not go, to be read at each lease.
+PUT_OFF = """
+UPDATE deliveries f SET next_at = s.next_at
+FROM unnest(%(delivery_ids)s::bigint[], %(next_ats)s::timestamptz[]) AS s (delivery_id, next_at)
+JOIN deliveries d USING (delivery_id)
+WHERE f.order_key = d.order_key AND f.event_id > d.event_id AND f.state = 'pending'
+  AND f.account_id IS NOT DISTINCT FROM d.account_id AND f.address IS NOT DISTINCT FROM d.address
+  AND f.next_at < s.next_at AND f.leased_until IS NULL
 """
 
 # What a worker that stops has leased and not tried yet.
@@ -210,28 +222,37 @@ async def settle(db: Database, tries: Sequence[Settlement], *, now: datetime) ->
 
     Returns the receivers that were given up because of it.
     """
+    params = {
+        "workers": [settled.worker_id for settled in tries],
+        "delivery_ids": [settled.delivery.delivery_id for settled in tries],
+        "untils": [settled.until for settled in tries],
+        "states": [settled.state for settled in tries],
+        "statuses": [settled.status for settled in tries],
+        "errors": [settled.error for settled in tries],
+        "next_ats": [settled.next_at for settled in tries],
+        "ats": [settled.at for settled in tries],
+        "sent_ats": [settled.sent_at for settled in tries],
+        "latencies": [settled.latency for settled in tries],
+        "answers": [settled.answer for settled in tries],
+    }
+    failed = [settled for settled in tries if settled.error is not None]
+    if not failed:
+        await db.execute(SETTLE, params)
+        return []
+    again = [settled for settled in failed if settled.state == "pending"]
+    failures = [
+        (settled.delivery.account_id, settled.delivery.address, settled.gone)
+        for settled in failed
+        if not settled.delivery.address.startswith("mailto:")  # a person is no receiver to give up
+    ]
     async with db.transaction() as connection:
-        await connection.execute(
-            SETTLE,
-            {
-                "workers": [settled.worker_id for settled in tries],
-                "delivery_ids": [settled.delivery.delivery_id for settled in tries],
-                "untils": [settled.until for settled in tries],
-                "states": [settled.state for settled in tries],
-                "statuses": [settled.status for settled in tries],
-                "errors": [settled.error for settled in tries],
-                "next_ats": [settled.next_at for settled in tries],
-                "ats": [settled.at for settled in tries],
-                "sent_ats": [settled.sent_at for settled in tries],
-                "latencies": [settled.latency for settled in tries],
-                "answers": [settled.answer for settled in tries],
-            },
-        )
-        failures = [
-            (settled.delivery.account_id, settled.delivery.address, settled.gone)
-            for settled in tries
-            if settled.error is not None and not settled.delivery.address.startswith("mailto:")
-        ]
+        await connection.execute(SETTLE, params)
+        if again:
+            put_off = {
+                "delivery_ids": [settled.delivery.delivery_id for settled in again],
+                "next_ats": [settled.next_at for settled in again],
+            }
+            await connection.execute(PUT_OFF, put_off)
         return await receivers.failed(connection, failures, now=now) if failures else []
 
 

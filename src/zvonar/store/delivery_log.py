@@ -116,7 +116,8 @@ WHERE delivery_id = %(delivery_id)s AND state <> 'disabled' AND leased_until IS 
 RETURNING delivery_id
 """
 
-# A batch of what matches, oldest first; what is for a disabled address waits for it.
+# A batch of what matches, oldest first, and with it what was put off behind it; what is for a disabled address waits
+# for it.
 RETRY = f"""
 WITH chosen AS (
     SELECT delivery_id FROM deliveries WHERE {_MATCHES} AND state <> 'disabled' AND delivery_id > %(after)s
@@ -127,7 +128,12 @@ WITH chosen AS (
                                   AND r.address = d.address AND r.disabled_at IS NOT NULL)
                 THEN 'disabled' ELSE 'pending' END
     WHERE delivery_id IN (SELECT delivery_id FROM chosen) AND leased_until IS NULL
-    RETURNING delivery_id
+    RETURNING d.delivery_id, d.order_key, d.event_id, d.address
+), followers AS (
+    UPDATE deliveries f SET next_at = %(now)s FROM again d
+    WHERE f.order_key = d.order_key AND f.event_id > d.event_id AND f.address IS NOT DISTINCT FROM d.address
+      AND f.state = 'pending' AND f.tries = f.tries_before AND f.next_at > %(now)s
+      AND f.delivery_id NOT IN (SELECT delivery_id FROM chosen)
 )
 SELECT (SELECT max(delivery_id) FROM chosen) AS upto, (SELECT count(*) FROM again) AS again
 """

@@ -76,13 +76,18 @@ FROM outbox o
 WHERE fanned_out_at IS NULL AND render_error IS NULL ORDER BY event_id LIMIT %(limit)s FOR UPDATE
 """
 
-# What is for a disabled receiver is kept for the day on which it is enabled again.
+# What is for a disabled receiver is kept for the day on which it is enabled again; what is behind one that failed is
+# due with it.
 ADD_DELIVERIES = """
 INSERT INTO deliveries (account_id, event_id, event_at, kind, address, method, url, order_key, content_type, body,
     state, next_at, created_at)
 SELECT d.account_id, d.event_id, d.event_at, d.kind, d.address, d.method, d.url, d.order_key, d.content_type, d.body,
     CASE WHEN EXISTS (SELECT FROM receivers r WHERE r.account_id = d.account_id AND r.address = d.address
-                      AND r.disabled_at IS NOT NULL) THEN 'disabled' ELSE 'pending' END, %(now)s, %(now)s
+                      AND r.disabled_at IS NOT NULL) THEN 'disabled' ELSE 'pending' END,
+    greatest(%(now)s, (SELECT max(e.next_at) FROM deliveries e
+                       WHERE e.order_key = d.order_key AND e.event_id < d.event_id AND e.state = 'pending'
+                         AND e.account_id IS NOT DISTINCT FROM d.account_id
+                         AND e.address IS NOT DISTINCT FROM d.address)), %(now)s
 FROM unnest(%(account_ids)s::bigint[], %(event_ids)s::bigint[], %(event_ats)s::timestamptz[], %(kinds)s::text[],
             %(addresses)s::text[], %(methods)s::text[], %(urls)s::text[], %(order_keys)s::text[],
             %(content_types)s::text[], %(bodies)b::bytea[])

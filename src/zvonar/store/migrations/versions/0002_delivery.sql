@@ -33,6 +33,9 @@ ALTER TABLE deliveries
     ADD url text,                              -- null: the address
     ADD tries_before integer NOT NULL DEFAULT 0,  -- tries of earlier lives, before it was sent again on purpose
     ADD leased_by bigint;                      -- the worker; when it dies, its leases are free at once
+-- What of an address is due, the first of a call before later ones of it.
+DROP INDEX deliveries_by_address;
+CREATE INDEX deliveries_by_address ON deliveries (address, next_at, delivery_id) WHERE state = 'pending';
 -- Whether something earlier of the same call is still on its way: a few rows, by one short key.
 DROP INDEX deliveries_in_order;
 CREATE INDEX deliveries_in_order ON deliveries (order_key, event_id) WHERE state = 'pending';
