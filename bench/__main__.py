@@ -13,18 +13,18 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, callo_add, callo_export, callo_import, dial, lease, memory
+from bench import callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "memory", "dial", "callo_add", "callo_export", "callo_import")
+BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
+TINY_IMPORT = callo_import.Size(rows=2000)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
-TINY_IMPORT = callo_import.Size(rows=2000)
 
 
 def main(
@@ -33,7 +33,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the rows go.", dir_okay=False)] = RESULTS,
     tiny: Annotated[
-        bool, typer.Option("--tiny", help="A little of each: whether it measures, not how fast.")
+        bool, typer.Option("--tiny", help="Short rounds: whether it measures, not how fast.")
     ] = False,
 ) -> None:
     """Measure."""
@@ -47,7 +47,7 @@ def main(
     failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            for some in _measured(made, wanted, tiny):
+            for some in _measured(made, wanted, tiny=tiny):
                 figures += some
     except (NotMeasured, ZvonarError) as exc:
         failure = exc
@@ -60,13 +60,15 @@ def main(
         raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], tiny: bool) -> Iterator[list[Figure]]:
+def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[Figure]]:
     if "lease" in wanted:
         yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "callo_add" in wanted:
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "delivery" in wanted:
+        yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
     if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:

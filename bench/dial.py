@@ -38,7 +38,8 @@ from zvonar.line.asterisk.config import endpoint
 from zvonar.line.asterisk.process import Record
 from zvonar.service.operations import add_account
 from zvonar.service.plant import ARI_USER
-from zvonar.store import campaigns, phone_lists, trunks
+from zvonar.speech.audio import wav_duration_ms
+from zvonar.store import campaigns, clips, phone_lists, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 from zvonar.store.trunks import NewTrunk, Trunk
@@ -59,11 +60,6 @@ BARE_COMMIT = "INSERT INTO bare_commits (fact) VALUES ('a fact')"
 PLACED = """
 SELECT l.leg_id, l.placed_at FROM legs l JOIN calls c USING (account_id, call_id)
 WHERE c.account_id = %(account_id)s AND c.campaign_id = %(campaign_id)s
-"""
-
-ADD_CLIP = """
-INSERT INTO clips (account_id, kind, fingerprint, path, created_at) VALUES (%(a)s, 'uploaded', 'bench', %(p)s, now())
-RETURNING clip_id
 """
 
 
@@ -171,7 +167,21 @@ class Bench:
             now=now(),
         )
         account_id = account["account_id"]
-        clip_id = await self._db.value(ADD_CLIP, {"a": account_id, "p": self._clip.name})
+        with self._clip.open("rb") as file, self._clip.open("rb") as same:
+            clip = await clips.add_upload(
+                self._db,
+                account_id,
+                clips.NewUpload(
+                    fingerprint="0" * 64,
+                    name="bench",
+                    speaker=None,
+                    text=None,
+                    suffix="wav",
+                    duration_ms=wav_duration_ms(self._clip.stat().st_size),
+                ),
+                {"original": file, "converted": same},
+                now=now(),
+            )
         sides = Sides(ours=[], script=[], originate=[])
         async with self._witness.watching(self._url, self._password):
             for number in range(1, count + 1):
@@ -181,7 +191,7 @@ class Bench:
                 self._ground.report(f"{said}, a script that creates and dials")
                 sides.script.append(await self._bare(originate=False))
                 self._ground.report(f"{said}, zvonar")
-                sides.ours.append(await self._ours(account_id, clip_id))
+                sides.ours.append(await self._ours(account_id, clip.clip_id))
         return sides
 
     async def commits(self) -> float:

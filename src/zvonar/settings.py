@@ -24,6 +24,11 @@ class Settings(BaseSettings):
     public_url: str | None = None  # prefixes every link; the request's own host unless given
     port_base: Annotated[int | None, Field(ge=1024, le=62000)] = None  # first port of the internal block
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = ()  # opened to deliveries
+    smtp_url: str | None = None  # smtp://user:password@host:587, or smtps://; no letters go out without it
+    mail_from: str = "zvonar@localhost"  # From of our letters
+    keep_deliveries_days: Annotated[int, Field(ge=1, le=3650)] = (
+        30  # what was delivered, and the log of its tries
+    )
     sip_bind: str = "127.0.0.1"  # address that the gateway's SIP listens on
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used

@@ -29,6 +29,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     [
         (["lease"], {"lease", "dispatch"}, {"ms", "1/s"}),
         (["callo_add", "callo_export"], {"callo_add", "callo_export"}, {"ms", "1/s"}),
+        (["delivery"], {"delivery"}, {"ms", "1/s"}),
         (["callo_import"], {"callo_import"}, {"s", "MB", "ms"}),
     ],
 )
@@ -53,5 +54,5 @@ def test_an_unknown_benchmark_is_an_error_and_leaves_no_rows(tmp_path: Path) -> 
     out = tmp_path / "results.jsonl"
     done = run("speed", "--out", str(out))
     assert done.returncode != 0
-    assert "lease, memory, dial" in done.stderr
+    assert "lease, delivery, memory, dial" in done.stderr
     assert not out.exists()

@@ -22,7 +22,18 @@ def test_doctor_finds_a_home_that_is_set_up_fit(zvonar: Run) -> None:
     found = states(said.document)
     assert {name for name, state in found.items() if state == "missing"} == set()
     assert list(found) == [
-        *("home", "database", "asterisk", "voice", "gateway", "town", "ports", "deliveries", "trunks"),
+        *(
+            "home",
+            "database",
+            "asterisk",
+            "voice",
+            "gateway",
+            "town",
+            "ports",
+            "deliveries",
+            "mail",
+            "trunks",
+        ),
     ]
     assert zvonar("doctor").code == 0
 

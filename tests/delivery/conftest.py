@@ -19,6 +19,13 @@ from zvonar.store.server import PostgresServer
 from .receiver import Receiver
 
 TEMPLATE = "migrated"
+# Whose the made-up events of world.py are.
+ACCOUNT = """
+INSERT INTO accounts (account_id, name, currency, timezone, countries, tariff_id, email)
+OVERRIDING SYSTEM VALUE
+SELECT 1, 'world', 'RUB', 'UTC', ARRAY['RU'], tariff_id, 'world@example.com' FROM tariffs;
+SELECT setval(pg_get_serial_sequence('accounts', 'account_id'), 1)
+"""
 _names = (f"case_{number}" for number in count())
 
 
@@ -39,6 +46,8 @@ def postgres() -> Iterator[str]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}".encode())
     migrate(at_database(dsn, TEMPLATE))
+    with psycopg.connect(at_database(dsn, TEMPLATE), autocommit=True) as connection:
+        connection.execute(ACCOUNT)
     yield dsn
     server.stop()
     shutil.rmtree(sockets, ignore_errors=True)

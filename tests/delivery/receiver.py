@@ -15,7 +15,8 @@ DEADLINE = 30.0  # seconds; nothing here takes one
 class Post(Struct, frozen=True, kw_only=True):
     """What came in."""
 
-    path: str
+    method: str
+    path: str  # with its query
     event_id: int
     attempt: int
     headers: dict[str, str]
@@ -49,7 +50,7 @@ class Receiver:
 
     async def __aenter__(self) -> "Receiver":
         app = web.Application()
-        app.router.add_post("/{path:.*}", self._hear)
+        app.router.add_route("*", "/{path:.*}", self._hear)
         self._runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -84,7 +85,8 @@ class Receiver:
 
     async def _hear(self, request: web.Request) -> web.StreamResponse:
         post = Post(
-            path=request.path,
+            method=request.method,
+            path=request.raw_path,
             event_id=int(request.headers["Zvonar-Event-Id"]),
             attempt=int(request.headers["Zvonar-Attempt"]),
             headers=dict(request.headers),

@@ -54,8 +54,10 @@ async def tried(
     await move(db, call_id, state, **result, **more)
 
 
-async def client(db: Database, callback_url: str) -> tuple[int, int]:
-    """An account and its paused campaign."""
+async def client(
+    db: Database, callback_url: str, *, status: CampaignStatus = CampaignStatus.paused
+) -> tuple[int, int]:
+    """An account and its campaign."""
     account = await accounts.add(
         db,
         name="client",
@@ -73,7 +75,7 @@ async def client(db: Database, callback_url: str) -> tuple[int, int]:
         name="test",
         type=CampaignType.regular,
         settings=CampaignSettings(callback_url=callback_url),
-        status=CampaignStatus.paused,
+        status=status,
         now=NOW,
     )
     return account.account_id, campaign.campaign_id
@@ -142,3 +144,15 @@ async def test_an_attempt_that_leaves_a_waiting_call_waiting_is_told(
         await move(db, call_id, "waiting", attempts=1, disposition="no_route", script_result="none")
         await receiver.until(lambda r: len(r.taken) == 3)
     assert receiver.taken[-1].said["call"]["status"] == "error"
+
+
+async def test_a_campaign_that_runs_from_the_first_was_never_paused(db: Database, receiver: Receiver) -> None:
+    async with worker(db, render, meters=None):
+        mine = await client(db, receiver.url(), status=CampaignStatus.running)
+        call_id = await add(db, mine, "+77010000001")
+        await tried(db, call_id, "busy", "finished", answer="none", end="attempts_exhausted")
+        assert await campaigns.complete_if_done(db, *mine, now=NOW)
+        await receiver.until(lambda r: len(r.taken) == 3)
+    heard = [post.said for post in sorted(receiver.taken, key=lambda post: post.event_id)]
+    assert [next(iter(said)) for said in heard] == ["autocall", "call", "autocall"]
+    assert [said["autocall"]["status"] for said in heard if "autocall" in said] == ["running", "completed"]

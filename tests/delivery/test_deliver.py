@@ -14,12 +14,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from structlog.testing import capture_logs
 
 from zvonar.delivery.backoff import Backoff
-from zvonar.delivery.sender import Limits
+from zvonar.delivery.lanes import Limits
+from zvonar.store import outbox
 from zvonar.store.db import Database
-from zvonar.store.outbox import Event
+from zvonar.store.outbox import Event, Rendered
 
 from .receiver import DEADLINE, Post, Receiver, take
-from .world import QUICK, Counted, deliveries, eventually, happened, now, until_states, worker
+from .world import QUICK, Counted, deliveries, eventually, happened, now, render, until_states, worker
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 
@@ -42,6 +43,7 @@ async def test_every_event_arrives_with_its_headers(db: Database, receiver: Rece
         assert post.said["event"] == post.event_id
     assert receiver.kept_order()
     assert (meters.events, len(meters.lags), meters.errors) == (200, 200, [])
+    assert meters.kinds == {"test"}
     assert all(lag > 0 for lag in meters.lags)
     assert meters.most_in_flight <= QUICK.total
 
@@ -236,13 +238,13 @@ async def test_a_stop_waits_for_what_is_in_flight(db: Database, receiver: Receiv
 
     receiver.behave = wait
     async with worker(db) as stop:
-        await happened(db, receiver.url(), range(5))
-        await receiver.until(lambda r: len(r.posts) == 5)
+        await happened(db, receiver.url(), range(4))
+        await receiver.until(lambda r: len(r.posts) == 4)
         stop.set()
         await happened(db, receiver.url(), range(5, 10))
         release.set()
-    assert Counter(row.state for row in await deliveries(db))["delivered"] == 5
-    assert len(receiver.posts) == 5
+    assert Counter(row.state for row in await deliveries(db))["delivered"] == 4
+    assert len(receiver.posts) == 4
 
 
 async def test_a_stop_does_not_wait_for_ever(db: Database, receiver: Receiver) -> None:
@@ -288,15 +290,47 @@ async def test_a_database_that_goes_away_delays_and_loses_nothing(
     assert receiver.kept_order()
 
 
-async def test_an_event_that_cannot_be_rendered_is_kept(db: Database, receiver: Receiver) -> None:
-    def stumble(_: Event) -> tuple[()]:
-        raise KeyError("+79991234567")
+async def test_an_event_that_cannot_be_rendered_stops_only_its_own_call(
+    db: Database, receiver: Receiver
+) -> None:
+    """The rest goes on, later ones of the call wait, and all is told in order once it can be."""
+    broken = True
 
+    def stumble(event: Event) -> Sequence[Rendered]:
+        if broken and event.payload["place"] == 1:
+            raise KeyError("+79991234567")
+        return render(event)
+
+    meters = Counted()
     with capture_logs() as logs:
-        async with worker(db, stumble):
-            (event,) = await happened(db, receiver.url(), [1])
+        async with worker(db, stumble, meters=meters, backoff=Backoff(pauses=(3600.0,))):
+            events = await happened(db, receiver.url(), [1, 7, 2, 7, 7, 3])
+            await receiver.until(lambda r: len(r.taken) == 3)
             await eventually(lambda: told(logs, "delivery.cannot_render"))
-    assert f"event {event}, KeyError" in str(logs)
+            assert [post.event_id for post in receiver.taken] == [events[0], events[2], events[5]]
+            found = await outbox.lag(db, now=now())
+            assert (found.events, found.unrendered) == (0, 3)
+            broken = False
+            await db.execute("UPDATE outbox SET render_at = now() WHERE render_error IS NOT NULL")
+            await receiver.until(lambda r: len(r.taken) == 6)
+    assert meters.aside == 1
+    assert f"'event_id': {events[1]}, 'error': 'KeyError'" in str(logs)
     assert "999" not in str(logs)
-    async with worker(db):
+    assert receiver.kept_order()
+
+
+async def test_an_event_that_never_can_be_rendered_is_passed_in_the_end(
+    db: Database, receiver: Receiver
+) -> None:
+    def stumble(event: Event) -> Sequence[Rendered]:
+        if event.payload["place"] == 0:
+            raise ValueError
+        return render(event)
+
+    meters = Counted()
+    async with worker(db, stumble, meters=meters, backoff=Backoff(pauses=(0.01, 0.01))):
+        _, second = await happened(db, receiver.url(), [7, 7])
         await receiver.until(lambda r: len(r.taken) == 1)
+    assert receiver.taken[0].event_id == second
+    assert meters.aside == 3
+    assert (await outbox.lag(db, now=now())).unrendered == 1

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from zvonar.delivery import guard
 from zvonar.delivery.guard import AddressRefused, SocketGuard, checked, networks
-from zvonar.delivery.post import Failure, Poster
+from zvonar.delivery.post import Poster
+from zvonar.delivery.verdict import Failure
 
 INSIDE = {
     "this network": "0.0.0.0",
@@ -64,7 +66,7 @@ PUBLIC = [
     "2a00:1450::1",
 ]
 
-# {port} is the sink's; each reaches it, or tries to, unless it is stopped.
+# {port} is the sink's. Each of these reaches it, or would reach something else inside, unless it is stopped.
 URLS = [
     "http://127.0.0.1:{port}/",
     "http://127.0.0.1.:{port}/",
@@ -91,7 +93,8 @@ URLS = [
     "http://[::ffff:7f00:1]:{port}/",
     "http://[::127.0.0.1]:{port}/",
     "https://127.0.0.1:{port}/",
-    "http://public.example:{port}/",
+    "http://public.example:{port}/",  # a name that leads inside
+    "http://changing.example:{port}/",  # led elsewhere when it was looked up before
     "http://both.example:{port}/",
     "http://user@127.0.0.1:{port}/",
     "http://user:secret@127.0.0.1:{port}/",
@@ -114,6 +117,13 @@ URLS = [
     "http://127.0.0.1:{port}\r\nX: y/",
     "",
 ]
+VECTORS = {
+    **{url or "empty": url for url in URLS},
+    **{
+        name: f"http://[{host}]:{{port}}/" if ":" in host else f"http://{host}:{{port}}/"
+        for name, host in INSIDE.items()
+    },
+}
 
 
 class Sink:
@@ -147,6 +157,7 @@ async def sink() -> AsyncIterator[Sink]:
 def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names that look public and lead inside; no question leaves this machine."""
     real = socket.getaddrinfo
+    asked: list[str] = []
 
     def answer(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else str(host)
@@ -157,6 +168,11 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
                 (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
             ]
+        if name == "changing.example":
+            asked.append(name)
+            inside = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+            fine = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+            return [fine if len(asked) == 1 else inside]
         numeric = name.strip(".").replace(".", "").replace(":", "")
         if name.rstrip(".").lower() != "localhost" and not all(
             c in "0123456789abcdefxABCDEF" for c in numeric
@@ -167,15 +183,60 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", answer)
 
 
-@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize("url", VECTORS.values(), ids=VECTORS)
 @pytest.mark.usefixtures("resolver")
 @pytest.mark.asyncio
-async def test_no_spelling_of_an_inner_address_makes_a_connection(url: str, sink: Sink) -> None:
-    async with Poster(timeout=5.0) as poster:
-        answer = await poster.post(url.format(port=sink.port), b"{}", {})
-    assert answer.status is None
-    assert answer.failure in (Failure.guarded, Failure.resolve, Failure.broken)
+async def test_no_vector_makes_a_connection(url: str, sink: Sink) -> None:
+    for method in ("POST", "GET"):
+        # A name may have been fine before: it is looked up, and judged, for every connection.
+        socket.getaddrinfo("changing.example", 80)
+        async with Poster(timeout=5.0) as poster:
+            answer = await poster.post(url.format(port=sink.port), b"{}", {}, method=method)
+        assert answer.status is None
+        assert answer.failure in (Failure.guarded, Failure.resolve, Failure.broken)
     assert sink.visits == 0
+
+
+@pytest.mark.usefixtures("resolver")
+@pytest.mark.asyncio
+async def test_a_resolver_that_changes_its_answer_changes_the_verdict(sink: Sink) -> None:
+    url = f"http://changing.example:{sink.port}/"
+    async with Poster(allowed=networks(["::1/128"]), timeout=5.0) as poster:
+        assert (await poster.post(url, b"{}", {})).status == 200
+    async with Poster(allowed=networks(["::1/128"]), timeout=5.0) as poster:
+        assert (await poster.post(url, b"{}", {})).failure is Failure.guarded
+    assert sink.visits == 1
+
+
+@pytest.mark.asyncio
+async def test_at_a_public_address_only_web_ports_are_dialled(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "is_public", lambda _: True)
+    url = f"http://127.0.0.1:{sink.port}/"
+    async with Poster(timeout=5.0) as poster:
+        with monkeypatch.context() as closed:
+            closed.setattr(guard, "_CLOSED_PORTS", frozenset([sink.port]))
+            assert (await poster.post(url, b"{}", {})).failure is Failure.guarded
+            assert sink.visits == 0
+        assert (await poster.post(url, b"{}", {})).status == 200
+
+
+@pytest.mark.parametrize("port", [80, 443, 1024, 3000, 8000, 8080, 8443, 9000, 49152, 65535])
+def test_a_web_port_is_open(port: int) -> None:
+    assert SocketGuard().permits("8.8.8.8", port)
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        *(0, 21, 22, 23, 25, 53, 81, 110, 143, 389, 445, 465, 587, 631, 853, 993, 1023, 65536),
+        *(2375, 2379, 3306, 3389, 5038, 5060, 5432, 5672, 5900, 6000, 6379, 6667, 8500, 9200, 10250, 11211),
+    ],
+)
+def test_other_ports_are_closed_except_in_opened_networks(port: int) -> None:
+    assert not SocketGuard().permits("8.8.8.8", port)
+    assert SocketGuard(networks(["8.8.8.0/24"])).permits("8.8.8.8", port)
 
 
 @pytest.mark.asyncio
@@ -212,16 +273,16 @@ async def test_a_proxy_of_the_environment_is_not_used(
 
 @pytest.mark.parametrize("host", list(INSIDE.values()), ids=list(INSIDE))
 def test_what_is_inside_is_closed(host: str) -> None:
-    guard = SocketGuard()
-    assert not guard.permits(host)
+    closed = SocketGuard()
+    assert not closed.permits(host, 443)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with pytest.raises(AddressRefused, match="ZVONAR_ALLOW_NETWORKS"):
-        guard((family, socket.SOCK_STREAM, 6, "", (host, 80)))
+        closed((family, socket.SOCK_STREAM, 6, "", (host, 80)))
 
 
 @pytest.mark.parametrize("host", PUBLIC)
 def test_what_is_public_is_open(host: str) -> None:
-    assert SocketGuard().permits(host)
+    assert SocketGuard().permits(host, 443)
 
 
 def test_only_the_internet_protocol_is_spoken() -> None:
@@ -230,10 +291,10 @@ def test_only_the_internet_protocol_is_spoken() -> None:
 
 
 def test_named_networks_are_opened() -> None:
-    guard = SocketGuard(networks(["10.1.0.0/16", " fd00::/8"]))
-    assert guard.permits("10.1.2.3")
-    assert guard.permits("fd00::1")
-    assert not guard.permits("10.2.0.1")
+    opened = SocketGuard(networks(["10.1.0.0/16", " fd00::/8"]))
+    assert opened.permits("10.1.2.3", 5432)
+    assert opened.permits("fd00::1", 22)
+    assert not opened.permits("10.2.0.1", 443)
     with pytest.raises(ValueError, match="does not appear to be"):
         networks(["everything"])
 

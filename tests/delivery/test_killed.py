@@ -1,11 +1,12 @@
-"""What is missing when a worker is killed in the middle of its work? Nothing."""
+"""What is missing when workers are killed in the middle of their work? Nothing."""
 
 import asyncio
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,47 +15,98 @@ from aiohttp import web
 from zvonar.store.db import Database
 
 from .receiver import Post, Receiver, take
-from .world import happened, until_states
+from .world import happened, until_states, worker
 
 TESTS = Path(__file__).parents[1]
+KILLS, EVENTS, CALLS = 50, 5000, 500
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
+
+
+class Victim:
+    """A worker's process: warm once made, at work once begun."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def begin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        await self.process.stdin.drain()
+
+    async def kill(self) -> None:
+        assert self.process.returncode is None, "it ended by itself"
+        self.process.kill()
+        await self.process.wait()
 
 
 @asynccontextmanager
-async def victim(dsn: str) -> AsyncIterator[None]:
+async def victim(dsn: str) -> AsyncIterator[Victim]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "delivery.victim"),
         env={**os.environ, "ZVONAR_TEST_DSN": dsn, "PYTHONPATH": str(TESTS)},
+        stdin=asyncio.subprocess.PIPE,
     )
     try:
-        yield
+        yield Victim(process)
     finally:
-        assert process.returncode is None, "it ended by itself"
-        process.kill()
-        await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
-@pytest.mark.asyncio
-@pytest.mark.timeout(120)
-async def test_a_killed_worker_loses_nothing_and_repeats_only_the_same(dsn: str, db: Database) -> None:
-    async def think(post: Post) -> web.StreamResponse:
-        await asyncio.sleep(random.random() * 0.02)  # so that the kill finds some on their way
-        return await take(post)
+async def think(post: Post) -> web.StreamResponse:
+    await asyncio.sleep(random.random() * 0.02)  # so that the kill finds some on their way
+    return await take(post)
 
-    async with Receiver(think) as receiver:
-        events = await happened(db, receiver.url(), [call for _ in range(15) for call in range(40)])
-        for share in range(1, 6):
-            async with victim(dsn):
-                await receiver.until(lambda r, share=share: len(r.posts) >= share * 100)  # type: ignore[misc]
-        async with victim(dsn):
-            await until_states(db, delivered=len(events))
+
+async def test_fifty_killed_workers_lose_nothing_and_repeat_only_the_same(dsn: str, db: Database) -> None:
+    async with Receiver(think) as receiver, AsyncExitStack() as stack:
+        # Two receivers, so that a call has an order at each of two addresses.
+        events = [
+            *await happened(db, receiver.url("a"), [call for _ in range(5) for call in range(CALLS)]),
+            *await happened(db, receiver.url("b"), [call for _ in range(5) for call in range(CALLS)]),
+        ]
+        assert len(events) == EVENTS
+        warm = [await stack.enter_async_context(victim(dsn)) for _ in range(3)]
+        for number in range(1, KILLS + 1):
+            at_work = warm.pop(0)
+            await at_work.begin()
+            warm.append(await stack.enter_async_context(victim(dsn)))
+            until = number * EVENTS // (KILLS + 10)
+            await receiver.until(lambda r, until=until: len(r.posts) >= until)  # type: ignore[misc]
+            await at_work.kill()
+        await warm.pop(0).begin()
+        await until_states(db, delivered=EVENTS)
     assert {post.event_id for post in receiver.taken} == set(events)
-    assert receiver.kept_order()
     bodies: dict[int, set[bytes]] = {}
-    calls: dict[int, list[int]] = {}
+    calls: dict[tuple[str, int], list[int]] = {}
     for post in receiver.posts:
         bodies.setdefault(post.event_id, set()).add(post.body)
-        calls.setdefault(post.said["call"], []).append(post.event_id)
+        calls.setdefault((post.path, post.said["call"]), []).append(post.event_id)
     assert all(len(same) == 1 for same in bodies.values())
     # A repetition comes before anything later of its call, not after it.
     assert all(tried == sorted(tried) for tried in calls.values())
-    assert len(receiver.posts) < 2 * len(events)
+    assert len(calls) == 2 * CALLS
+    again = Counter(post.event_id for post in receiver.posts)
+    assert sum(again.values()) - EVENTS < KILLS * 150, "more was repeated than can have been on its way"
+
+
+async def test_what_a_killed_worker_held_goes_on_elsewhere_at_once(dsn: str, db: Database) -> None:
+    """Another worker is up already, and no lease has run out: an hour is left of each."""
+    never = asyncio.Event()
+
+    async def hang_first(post: Post) -> web.StreamResponse:
+        if len(receiver.posts) <= 4:
+            await never.wait()
+        return await take(post)
+
+    async with Receiver(hang_first) as receiver, victim(dsn) as doomed:
+        await doomed.begin()
+        await happened(db, receiver.url(), range(4))
+        await receiver.until(lambda r: len(r.posts) == 4)
+        async with worker(db):
+            await doomed.kill()
+            await receiver.until(lambda r: len(r.taken) == 4)
+            rows = await until_states(db, delivered=4)
+    assert {row.tries for row in rows} == {1}

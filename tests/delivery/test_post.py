@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from zvonar.delivery.guard import networks
-from zvonar.delivery.post import Failure, Poster
+from zvonar.delivery.post import Poster
+from zvonar.delivery.verdict import Failure
 
 pytestmark = pytest.mark.asyncio
 
@@ -111,6 +112,22 @@ async def test_the_status_decides_and_comes_in_time(
     async with server(answer) as address, Poster(allowed=networks(["127.0.0.0/8"]), timeout=2.0) as poster:
         given = await poster.post(address, b"{}", {})
     assert (given.status, given.failure) == (status, failure)
+    assert len(given.head) <= 1024
+
+
+async def test_a_compressed_answer_is_kept_as_it_came() -> None:
+    async with server(a_gzip_bomb) as address, Poster(allowed=networks(["127.0.0.0/8"])) as poster:
+        assert (await poster.post(address, b"{}", {})).head == b"\x1f\x8b not gzip"
+
+
+async def test_a_good_status_in_time_is_a_success_though_its_body_outlasts_the_deadline() -> None:
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.8)
+        await a_byte_now_and_then(writer)
+
+    async with server(slowly) as address, Poster(allowed=networks(["127.0.0.0/8"]), timeout=1.0) as poster:
+        given = await poster.post(address, b"{}", {})
+    assert (given.status, given.failure) == (200, None)
 
 
 async def test_https_does_not_fall_back_to_plain_text() -> None:

@@ -237,7 +237,9 @@ class House:
             self.clock += timedelta(seconds=rings)
             if outcome.disposition is Disposition.answered:
                 answered = self.clock
-                await legs.mark_answered(self.db, account_id=account_id, leg=leg, at=answered)
+                await legs.mark_answered(
+                    self.db, [legs.Answered(account_id=account_id, leg=leg, at=answered)]
+                )
             self.clock += timedelta(seconds=outcome.talk_seconds)
             after = after_attempt(
                 outcome,

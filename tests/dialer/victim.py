@@ -70,8 +70,12 @@ def set_trap(orders: Orders) -> None:
             around(AsteriskGateway, "create", lambda _, wanted: wanted.leg.call_id == call_id, before=before)
         case "dial":
             around(AsteriskGateway, "dial", lambda _, line, **__: line.leg.call_id == call_id, before=before)
-        case "mark_dialled" | "mark_answered":
+        case "mark_dialled":
             around(legs, what, lambda *_, leg, **__: leg.call_id == call_id, before=before)
+        case "mark_answered":
+            around(
+                legs, what, lambda _db, told: any(one.leg.call_id == call_id for one in told), before=before
+            )
         case "end":
             around(legs, "end", lambda _db, ended, **_: ended.leg_id.call_id == call_id, before=before)
         case "ringing":

@@ -1,6 +1,7 @@
 """Who calls whom in the dialer's tests? A small account with a campaign, and what must be true once all is over."""
 
 import asyncio
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -25,7 +26,7 @@ from zvonar.store import accounts, calls, campaigns, trunks
 from zvonar.store.accounts import Account
 from zvonar.store.calls import Call, NewCall
 from zvonar.store.campaigns import Campaign
-from zvonar.store.db import Database
+from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.trunks import NewTrunk, Trunk
 
 DEADLINE = 30.0  # seconds for anything that a test waits for
@@ -180,7 +181,7 @@ class World:
         return await self.status(campaign) is CampaignStatus.completed
 
     async def holds(self, statement: LiteralString) -> bool:
-        return bool(await self.db.value(statement))
+        return bool(await self.db.patiently(lambda: self.db.value(statement), what="look"))
 
     async def check_laws(self, invites: dict[str, int]) -> None:
         """What is true whatever happened, once every call has ended. `invites`: as the callee counted them."""
@@ -254,9 +255,12 @@ class _Change(Struct, frozen=True):
 
 
 async def until(what: Callable[[], Awaitable[bool]], *, within: float = DEADLINE) -> None:
-    """Wait until this is so."""
+    """Wait until this is so; a database that is away just now is waited for too."""
     async with asyncio.timeout(within):
-        while not await what():
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                if await what():
+                    return
             await asyncio.sleep(0.02)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,7 @@ import pytest_asyncio
 
 from zvonar.core.leg import LegId
 from zvonar.line.asterisk.ari import AriClient
+from zvonar.line.asterisk.channel import APP, EVENTS
 from zvonar.line.asterisk.gateway import AsteriskGateway
 from zvonar.line.asterisk.town import number
 from zvonar.line.fake import FakeGateway
@@ -511,3 +513,12 @@ async def test_a_gateway_that_is_killed_ends_its_lines(real: Real) -> None:
     assert ended.vanished
     assert ended.answered_at is not None
     assert 0 <= (ended.at - ended.answered_at).total_seconds() < 3  # not the time that it took to come back
+
+
+async def test_asterisk_tells_us_nothing_that_nobody_listens_to(real: Real) -> None:
+    told: set[str] = set()
+    async with asyncio.timeout(PATIENCE):
+        while not told:  # until the gateway has set its application up
+            answer = await real.ari.request("GET", f"applications/{APP}")
+            told = {event["type"] for event in json.loads(answer.body)["events_allowed"]}
+    assert told == set(EVENTS)

@@ -46,7 +46,8 @@ TABLES = (
         "trunks",
         "campaigns",
         "campaign_guards",
-        "campaign_tallies",
+        "campaign_counts",
+        "campaign_ends",
         "phone_lists",
         "calls",
         "attempts",
@@ -234,11 +235,13 @@ class World:
         )
 
     async def answered(self, leg: LegId) -> None:
-        await legs.mark_answered(self.db, account_id=self.account.account_id, leg=leg, at=self.now)
+        await legs.mark_answered(
+            self.db, [legs.Answered(account_id=self.account.account_id, leg=leg, at=self.now)]
+        )
 
     async def take_back(self, leg: LegId) -> bool:
         account_id = self.account.account_id
-        return await legs.take_back(self.db, account_id=account_id, leg=leg, guarded=False, now=self.now)
+        return await legs.take_back(self.db, account_id=account_id, leg=leg, now=self.now)
 
     def ending(
         self,

@@ -140,7 +140,7 @@ async def test_change_of_status_is_one_event_with_the_campaign_as_it_was(world: 
     await campaigns.pause(world.db, *ids, now=world.now)
     statement = "SELECT payload FROM outbox WHERE kind = 'campaign' ORDER BY event_id"
     said = [payload for (payload,) in await world.all(statement)]
-    assert [payload["status"] for payload in said] == ["paused", "running", "paused"]
+    assert [payload["status"] for payload in said] == ["running", "paused"]
     assert said[-1]["tallies"] == {"state/queued": 1}
     assert (said[-1]["timezone"], said[-1]["phone_lists"]) == ("Europe/Moscow", [])
 

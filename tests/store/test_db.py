@@ -153,3 +153,14 @@ async def test_migrating_twice_and_at_once_is_migrating_once(postgres: str, dsn:
     assert len(set(heads)) == 1
     async with Database(dsn) as db:
         assert await db.value("SELECT count(*) FROM tariffs") == 1
+
+
+async def test_one_failure_after_a_restart_finds_every_dead_connection(server: PostgresServer) -> None:
+    async with Database(server.ensure(), size=5) as db:
+        await asyncio.gather(*(db.value("SELECT pg_sleep(0.2)") for _ in range(5)))
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.ensure)
+        with pytest.raises(StoreUnavailable):
+            await db.value("SELECT 1")
+        await asyncio.wait({task for task in asyncio.all_tasks() if task.get_name() == "pool-check"})
+        assert await asyncio.gather(*(db.value("SELECT 1") for _ in range(5))) == [1] * 5

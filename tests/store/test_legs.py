@@ -227,3 +227,21 @@ async def test_day_s_spending_starts_anew_at_midnight_utc(world: World) -> None:
         await world.rung(await world.placed(await world.leased()), seconds=10)
     ((spent_on, spent),) = await world.all("SELECT spent_on, spent_today FROM accounts")
     assert (spent_on, spent) == (world.now.date(), 1)
+
+
+async def test_answers_are_committed_together_and_those_of_ended_legs_change_nothing(world: World) -> None:
+    first, second = await world.placed(await world.leased()), await world.placed(await world.leased())
+    for leg in (first, second):
+        assert await world.dialled(leg)
+    await world.end(first)
+    ended = await world.call(first.call_id)
+    await legs.mark_answered(
+        world.db,
+        [
+            legs.Answered(account_id=world.account.account_id, leg=leg, at=world.now)
+            for leg in (first, second)
+        ],
+    )
+    assert await world.call(first.call_id) == ended
+    assert (await world.call(second.call_id)).state == "talking"
+    await world.check_laws()

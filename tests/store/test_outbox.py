@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from zvonar.store import outbox
-from zvonar.store.outbox import Delivery, Event, Rendered
+from zvonar.store import deliveries, outbox
+from zvonar.store.deliveries import Delivery, Settlement
+from zvonar.store.outbox import Event, Rendered
 
 pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
@@ -26,12 +28,44 @@ def render(event: Event) -> Sequence[Rendered]:
     return [Rendered(kind="test", address=HERE, order_key=key, content_type="text/plain", body=body)]
 
 
+ME = 7  # a worker's number
+
+
+async def fan_out(world: World, renderer: Any = render, *, limit: int = 500) -> outbox.Batch:
+    return await outbox.fan_out(
+        world.db, renderer, now=world.now, next_try=lambda tries: world.now + tries * MINUTE, limit=limit
+    )
+
+
 async def lease(world: World, limit: int = 100) -> list[Delivery]:
-    return await outbox.lease(world.db, now=world.now, until=world.now + MINUTE, limit=limit)
+    return await deliveries.lease(
+        world.db,
+        worker_id=ME,
+        now=world.now,
+        until=world.now + MINUTE,
+        limit=limit,
+        per_address=limit,
+        rooms={},
+    )
+
+
+async def settle(world: World, delivery: Delivery, *, error: str | None = None, next_at: Any = None) -> None:
+    settled = Settlement(
+        delivery=delivery,
+        worker_id=ME,
+        until=world.now + MINUTE,
+        sent_at=world.now,
+        at=world.now,
+        latency=5,
+        status=None if error else 200,
+        error=error,
+        next_at=next_at,
+    )
+    await deliveries.settle(world.db, [settled], now=world.now)
 
 
 async def told(world: World) -> list[Delivery]:
-    await outbox.fan_out(world.db, render, now=world.now)
+    await fan_out(world)
     return await lease(world)
 
 
@@ -49,7 +83,7 @@ async def test_deliveries_of_a_call_go_one_after_the_other(world: World) -> None
         (delivery,) = first
         bodies.append(delivery.body.decode())
         assert await lease(world) == []
-        await outbox.delivered(world.db, delivery, status=200, now=world.now)
+        await settle(world, delivery)
         first = await lease(world)
     assert bodies == [f"{call_id} {state}" for state in ("dialing", "talking", "finished")]
     lag = await outbox.lag(world.db, now=world.now)
@@ -73,7 +107,7 @@ async def test_each_event_is_rendered_once_by_many_workers(world: World) -> None
 
     async def worker() -> None:
         while await world.db.value("SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"):
-            await outbox.fan_out(world.db, counted, now=world.now, limit=7)
+            await fan_out(world, counted, limit=7)
 
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(4):
@@ -81,8 +115,8 @@ async def test_each_event_is_rendered_once_by_many_workers(world: World) -> None
     ((events,),) = await world.all("SELECT count(*) FROM outbox")
     assert len(seen) == events
     assert set(seen.values()) == {1}
-    ((deliveries,),) = await world.all("SELECT count(*) FROM deliveries")
-    assert deliveries == 30
+    ((found,),) = await world.all("SELECT count(*) FROM deliveries")
+    assert found == 30
 
 
 async def test_event_says_how_things_were_and_not_how_they_are(world: World) -> None:
@@ -95,7 +129,7 @@ async def test_event_says_how_things_were_and_not_how_they_are(world: World) -> 
         events.append(event)
         return []
 
-    await outbox.fan_out(world.db, kept, now=world.now)
+    await fan_out(world, kept)
     dialing, _, finished = [event.payload for event in events if event.call_id == call.call_id]
     assert (dialing["state"], dialing["call_end"], dialing["attempts"][0]["ended_at"]) == (
         "dialing",
@@ -112,30 +146,49 @@ async def test_event_says_how_things_were_and_not_how_they_are(world: World) -> 
     assert finished["timezone"] == "Europe/Moscow"
 
 
-async def test_failed_render_tells_nothing_and_loses_nothing(world: World) -> None:
+async def test_failed_render_loses_nothing_and_stops_nobody_else(world: World) -> None:
+    first, second = await one_call(world), await one_call(world)
+
+    def broken(event: Event) -> Sequence[Rendered]:
+        if str(event.call_id) == first:
+            raise ValueError("broken")
+        return render(event)
+
+    batch = await fan_out(world, broken)
+    # One could not be rendered; the others of its call wait behind it without a try.
+    assert [(event.error, event.tries, event.next_at) for event in batch.parked] == [
+        ("ValueError", 1, world.now + MINUTE)
+    ]
+    assert [delivery.body.decode() for delivery in await lease(world)] == [f"{second} dialing"]
+    assert (await fan_out(world)).events == 0
+    world.now += MINUTE
+    again = await fan_out(world, broken)
+    assert [(event.tries, event.next_at) for event in again.parked] == [(2, world.now + 2 * MINUTE)]
+    world.now += 2 * MINUTE
+    assert (await fan_out(world)).deliveries == 3
+    assert f"{first} dialing" in [delivery.body.decode() for delivery in await lease(world)]
+
+
+async def test_what_is_not_text_is_not_rendered(world: World) -> None:
     await one_call(world)
 
-    def broken(_: Event) -> Sequence[Rendered]:
-        raise ValueError("broken")
+    def bytes_of_a_kind(event: Event) -> Sequence[Rendered]:
+        return [msgspec.structs.replace(one, body=b"\xff") for one in render(event)]
 
-    before = await world.dump()
-    with pytest.raises(ValueError, match="broken"):
-        await outbox.fan_out(world.db, broken, now=world.now)
-    assert await world.dump() == before
-    assert len(await told(world)) == 1
+    batch = await fan_out(world, bytes_of_a_kind)
+    assert [event.error for event in batch.parked] == ["UnicodeDecodeError"]
 
 
 async def test_later_delivery_waits_behind_a_failed_one_and_passes_a_dead_one(world: World) -> None:
     call_id = await one_call(world)
     (first,) = await told(world)
     again = world.now + 5 * MINUTE
-    await outbox.failed(world.db, first, status=500, error="500", next_at=again)
+    await settle(world, first, error="status", next_at=again)
     assert await lease(world) == []
-    assert await outbox.next_due(world.db) == again
     world.now = again
     (retry,) = await lease(world)
     assert (retry.delivery_id, retry.body, retry.tries) == (first.delivery_id, first.body, 1)
-    await outbox.failed(world.db, retry, status=None, error="timeout", next_at=None)
+    await settle(world, retry, error="timeout")
     (second,) = await lease(world)
     assert second.body.decode() == f"{call_id} talking"
     lag = await outbox.lag(world.db, now=world.now)
@@ -147,7 +200,6 @@ async def test_lease_that_ran_out_is_given_again(world: World) -> None:
     await one_call(world)
     (first,) = await told(world)
     assert await lease(world) == []
-    assert await outbox.next_due(world.db) == world.now + MINUTE
     world.now += MINUTE + timedelta(microseconds=1)
     (again,) = await lease(world)
     assert again.delivery_id == first.delivery_id
@@ -156,7 +208,7 @@ async def test_lease_that_ran_out_is_given_again(world: World) -> None:
 async def test_two_workers_never_lease_the_same_delivery(world: World) -> None:
     for _ in range(20):
         await one_call(world)
-    await outbox.fan_out(world.db, render, now=world.now)
+    await fan_out(world)
     got = await asyncio.gather(*(lease(world, 5) for _ in range(8)))
     ids = [delivery.delivery_id for batch in got for delivery in batch]
     assert len(ids) == len(set(ids))
@@ -169,7 +221,6 @@ async def test_one_event_is_at_most_one_delivery_of_a_kind_to_an_address(world: 
     def twice(event: Event) -> Sequence[Rendered]:
         return [*render(event), *render(event)]
 
-    await outbox.fan_out(world.db, twice, now=world.now)
-    ((deliveries,),) = await world.all("SELECT count(*) FROM deliveries")
-    assert deliveries == 3
-    assert await outbox.next_due(world.db) == world.now
+    await fan_out(world, twice)
+    ((found,),) = await world.all("SELECT count(*) FROM deliveries")
+    assert found == 3

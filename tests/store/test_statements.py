@@ -51,6 +51,8 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("total", "done", "chunk", "until_ordinal"), 1),
     "layout": Jsonb({}),
     "content_types": ["x"],
+    "leg_ids": ["x"],
+    "ats": [NOW],
     **{name: ["x"] for name in ("labels", "phones", "outcomes")},
     "campaign_ids": [1],
     "calls": Jsonb([]),
@@ -61,14 +63,24 @@ SAMPLES: dict[str, Any] = {
     "key_hash": b"x",
     "bodies": [b"x"],
     "event_ats": [NOW],
+    "answers": [b"x"],
+    **dict.fromkeys(("worker_id", "per_address", "first_event", "last_event"), 1),
+    **dict.fromkeys(("before", "since"), NOW),
+    **dict.fromkeys(("email", "address", "secret"), "x"),
+    **{name: ["x"] for name in ("methods", "urls", "errors", "states")},
+    **{name: [NOW] for name in ("ats", "sent_ats", "next_ats")},
+    **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
+    "gone": [True],
+    "payload": Jsonb({}),
 }
+# Arrays of what an integer holds.
+SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("campaigns.SET_STATUS", "status"): "x",
+    ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
-    ("outbox.DELIVERED", "status"): 200,
-    ("outbox.FAILED", "status"): 200,
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -95,6 +107,20 @@ NULLABLE = {
         "until",
         "next_at",
     ),
+    *("email", "address", "since", "first_event", "last_event"),
+    *(
+        f"{name}@{statement}"
+        for statement in (
+            "delivery_log.LIST",
+            "delivery_log.RETRY",
+            "delivery_log.UNRENDERED",
+            "delivery_log.RENDER_AGAIN",
+            "receivers.LIST",
+        )
+        for name in ("account_id", "state")
+    ),
+    *("account_id@trunks.PUT", "state@legs.END", "started_at@campaigns.ADD"),
+    *("speaker@clips.ADD_UPLOAD", "text@clips.ADD_UPLOAD"),
     *("error@phone_lists.FINISH",),
     "cause",
     *(
@@ -106,11 +132,9 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
-    *("account_id@trunks.PUT", "status@outbox.FAILED", "state@legs.END", "started_at@campaigns.ADD"),
-    *("speaker@clips.ADD_UPLOAD", "text@clips.ADD_UPLOAD"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
-_PARAMETER = re.compile(r"%\((\w+)\)s")
+_PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 
 
 def statements() -> dict[str, str]:
@@ -135,8 +159,8 @@ def samples(name: str, statement: str, *, large: bool) -> dict[str, Any]:
         assert value is not None, f"{name}: no sample for {parameter}"
         if large and type(value) is int:
             value = 2**31 - 1 if value == 1 else value
-        if large and value == [1]:
-            value = [2**40] if parameter != "limits" else [2**20]
+        if large and value == [1] and value[0] is not True:
+            value = [2**40] if parameter not in SMALL else [2**20]
         given[parameter] = value
     return given
 

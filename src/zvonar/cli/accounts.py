@@ -1,12 +1,17 @@
 """`zvonar account …`: who may call, with which keys?"""
 
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
 
 from zvonar.cli.common import fail, now, sentences, show, with_database
+from zvonar.delivery.letters import checked_email
 from zvonar.service.operations import add_account
+from zvonar.store import accounts, webhook_secrets
+from zvonar.store.db import Database
+from zvonar.store.webhook_secrets import Secret
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -24,6 +29,7 @@ def add(
     currency: Annotated[str, typer.Option(help="ISO 4217.")] = "RUB",
     timezone: Annotated[str, typer.Option(help="IANA time zone.")] = "Europe/Moscow",
     countries: Annotated[str, typer.Option(help="Where it may call, ISO 3166-1, comma-separated.")] = "RU,KZ",
+    email: Annotated[str | None, typer.Option(help="Whom to tell what goes wrong.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Add an account. Its keys are shown now and never again."""
@@ -39,6 +45,7 @@ def add(
             currency=currency,
             timezone=timezone,
             countries=countries.split(","),
+            email=email,
             now=now(),
         )
     )
@@ -49,3 +56,61 @@ def add(
         return "\n".join(f"{key:20} {value}" for key, value in flat.items())
 
     show(added, as_json=json, lines=lines)
+
+
+@commands.command("set")
+@sentences
+def set_(
+    account: Annotated[str, typer.Argument(help="Its id or name.")],
+    email: Annotated[str, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Change an account."""
+    wanted = checked_email(email) if email else None
+
+    async def change(db: Database) -> accounts.Account:
+        found = await accounts.named(db, account)
+        return await accounts.set_email(db, found.account_id, wanted)
+
+    changed = with_database(change)
+    document = {"account_id": changed.account_id, "name": changed.name, "email": changed.email}
+    show(
+        document,
+        as_json=json,
+        lines=lambda: f"Account {changed.name} hears of trouble at {changed.email or '-'}.",
+    )
+
+
+@commands.command("webhook-secret")
+@sentences
+def webhook_secret(
+    account: Annotated[str, typer.Argument(help="Its id or name.")],
+    rotate: Annotated[bool, typer.Option("--rotate", help="Make a new one.")] = False,
+    overlap: Annotated[
+        float, typer.Option(help="Hours for which the old one also signs.", min=0, max=24 * 365)
+    ] = 24.0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Show the secrets that webhooks are signed with (Standard Webhooks), or replace the current one."""
+
+    async def secrets_of(db: Database) -> tuple[int, list[Secret]]:
+        found = await accounts.named(db, account)
+        if rotate:
+            made = await webhook_secrets.rotate(
+                db, found.account_id, overlap=timedelta(hours=overlap), now=now()
+            )
+            return found.account_id, made
+        return found.account_id, await webhook_secrets.live(db, found.account_id, now=now())
+
+    account_id, live = with_database(secrets_of)
+    document = {
+        "account_id": account_id,
+        "secret": live[0].secret,
+        "previous": [{"secret": old.secret, "until": old.expires_at} for old in live[1:]],
+    }
+
+    def lines() -> str:
+        old = [f"{one.secret}  also signs until {one.expires_at:%Y-%m-%d %H:%M} UTC" for one in live[1:]]
+        return "\n".join([live[0].secret, *old])
+
+    show(document, as_json=json, lines=lines)

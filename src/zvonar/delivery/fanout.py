@@ -1,17 +1,18 @@
 """What has happened that somebody wants to hear? Events become deliveries as soon as they are committed."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
-from zvonar.core.errors import ZvonarError
+from zvonar.delivery.backoff import Backoff
 from zvonar.delivery.bell import Bell, pause
 from zvonar.delivery.meters import DeliveryMeters
 from zvonar.store import outbox
 from zvonar.store.db import Database, StoreUnavailable
-from zvonar.store.outbox import Event, Rendered, Renderer
+from zvonar.store.outbox import Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -21,12 +22,12 @@ GATHER = 0.03  # seconds from a ring to the look, so that one transaction takes 
 _PATIENCE = 2.0  # seconds between tries at a database that is away
 
 
-class CannotRender(ZvonarError):
-    """Deliveries stand still: an event cannot be rendered; upgrade Zvonar, or mark it as fanned out."""
-
-
 class Fanout:
-    """Turns events into deliveries. Any number may run; one at a time works."""
+    """Turns events into deliveries. Any number may run; one at a time works.
+
+    An event that no renderer can make anything of would stop all others. It steps aside instead, and later ones of
+    its call with it, until the backoff says that it is tried again; once that is used up, the later ones pass.
+    """
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Fanout:
         render: Renderer,
         *,
         made: Callable[[], None],
+        backoff: Backoff,
         meters: DeliveryMeters,
         clock: Callable[[], datetime],
     ) -> None:
@@ -41,6 +43,7 @@ class Fanout:
         self._db = db
         self._render = render
         self._made = made  # told when there are new deliveries
+        self._backoff = backoff
         self._meters = meters
         self._clock = clock
 
@@ -49,28 +52,36 @@ class Fanout:
         wait = 0.1
         while not stop.is_set():
             try:
-                events = await outbox.fan_out(self._db, self._rendered, now=self._clock(), limit=BATCH)
+                batch = await outbox.fan_out(
+                    self._db, self._render, now=self._clock(), next_try=self._next_try, limit=BATCH
+                )
             except StoreUnavailable as exc:
                 log.warning("delivery.fanout_waiting", reason=str(exc), pause=wait)
                 await pause(stop, wait)
                 wait = min(wait * 2, _PATIENCE)
                 continue
-            except CannotRender as exc:
-                # Skipping it would lose it, and with it the order; what is fanned out already is still sent.
-                log.error("delivery.cannot_render", reason=str(exc))
-                await pause(stop, _PATIENCE)
-                continue
             wait = 0.1
-            if events:
-                self._meters.fanned_out(events)
-                self._made()
-            if events < BATCH:
+            self._report(batch)
+            if batch.events < BATCH:
                 await self.bell.heard(POLL)
                 # A transaction for every event would cost more than the events; a moment gathers many.
                 await pause(stop, GATHER)
 
-    def _rendered(self, event: Event) -> Sequence[Rendered]:
-        try:
-            return self._render(event)
-        except Exception as exc:  # whatever a dialect may stumble over, the event's number is what helps
-            raise CannotRender(f"(event {event.event_id}, {type(exc).__name__})") from exc
+    def _next_try(self, tries: int) -> datetime | None:
+        return self._backoff.next_at(tries, now=self._clock(), roll=random.random())
+
+    def _report(self, batch: outbox.Batch) -> None:
+        if batch.events:
+            self._meters.fanned_out(batch.events)
+        if batch.deliveries:
+            self._made()
+        if batch.parked:
+            self._meters.unrendered(len(batch.parked))
+        for event in batch.parked:
+            log.error(
+                "delivery.cannot_render",
+                event_id=event.event_id,
+                error=event.error,
+                tries=event.tries,
+                given_up=event.next_at is None,
+            )

@@ -2,17 +2,24 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
+from zvonar.delivery import signing
 from zvonar.delivery.backoff import Backoff
 from zvonar.delivery.fanout import Fanout
 from zvonar.delivery.guard import IPNetwork
+from zvonar.delivery.lanes import Limits
+from zvonar.delivery.mail import MailTransport, Smtp
 from zvonar.delivery.meters import DeliveryMeters, NoMeters
-from zvonar.delivery.post import Poster
-from zvonar.delivery.sender import Limits, Sender
+from zvonar.delivery.post import HttpTransport, Poster
+from zvonar.delivery.sender import Sender
+from zvonar.delivery.signing import Signers
+from zvonar.delivery.sweeper import tidy
+from zvonar.delivery.verdict import Transport
 from zvonar.store.db import Database
 from zvonar.store.outbox import Renderer
+from zvonar.store.workers import Identity
 
 
 def utc_now() -> datetime:
@@ -26,38 +33,50 @@ async def deliver(
     *,
     stop: asyncio.Event,
     allowed: Sequence[IPNetwork] = (),
+    smtp: Smtp | None = None,
+    transports: Mapping[str, Transport] | None = None,
     limits: Limits | None = None,
     backoff: Backoff | None = None,
     timeout: float = 10.0,
+    keep: timedelta = timedelta(days=30),
     meters: DeliveryMeters | None = None,
     clock: Callable[[], datetime] = utc_now,
     roll: Callable[[], float] = random.random,
 ) -> None:
     """Deliver every event until `stop`; returns once what was in flight then has ended, or `limits.drain` passed.
 
-    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one POST.
-    Outlives the database: waits while it is away. Any number of these may share one.
+    `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one answer. `keep`: how
+    long what was delivered is kept. `transports`: by the scheme of an address, beside http, https and mailto. Outlives
+    the database: waits while it is away. Any number of these may share one.
     """
-    meters = meters or NoMeters()
+    meters, backoff, limits = meters or NoMeters(), backoff or Backoff(), limits or Limits()
     async with Poster(allowed=allowed, timeout=timeout) as poster:
+        http = HttpTransport(poster, Signers(signing.stored(db, clock)))
+        ways: dict[str, Transport] = {"http": http, "https": http, "mailto": MailTransport(smtp)}
+        identity = Identity(db, freed=lambda: sender.ring(), clock=clock)
         sender = Sender(
             db,
-            poster,
-            limits=limits or Limits(),
-            backoff=backoff or Backoff(),
+            {**ways, **(transports or {})},
+            identity,
+            limits=limits,
+            backoff=backoff,
             meters=meters,
             clock=clock,
             roll=roll,
         )
-        fanout = Fanout(db, render, made=sender.bell.ring, meters=meters, clock=clock)
+        fanout = Fanout(db, render, made=sender.ring, backoff=backoff, meters=meters, clock=clock)
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(_listen(db, fanout, sender))
+            keeper = group.create_task(identity.keep(limits.poll))
             group.create_task(fanout.run(stop))
-            group.create_task(sender.run(stop))
+            group.create_task(tidy(db, keep=keep, stop=stop, clock=clock))
+            sending = group.create_task(sender.run(stop))
             await stop.wait()
             fanout.bell.ring()
-            sender.bell.ring()
+            sender.ring()
             listener.cancel()
+            await sending
+            keeper.cancel()
 
 
 async def _listen(db: Database, fanout: Fanout, sender: Sender) -> None:
@@ -65,4 +84,4 @@ async def _listen(db: Database, fanout: Fanout, sender: Sender) -> None:
         if channel == "zvonar_outbox":
             fanout.bell.ring()
         else:
-            sender.bell.ring()
+            sender.ring()

@@ -16,6 +16,7 @@ from zvonar.core.leg import LegId
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
+from zvonar.dialer.answers import Answers
 from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
 from zvonar.dialer.routes import NoRoute, Route, Routes
 from zvonar.dialer.run import run
@@ -89,6 +90,7 @@ class Attempts:
         self._routes = routes
         self._epoch = epoch
         self._now = now
+        self._answers = Answers(db)
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
@@ -154,7 +156,6 @@ class Attempts:
             answered_at=end.answered_at,
             billed_seconds=plan.rate.billed_seconds(billable),
             cost=plan.rate.charge(billable),
-            guarded=guarded(plan.settings),
             status_name=report.status_name,
             steps=report.steps,
             recording=self._gateway.recording(leg) if end.answered_at and plan.settings.record else None,
@@ -299,7 +300,6 @@ class Attempts:
                 self._db,
                 account_id=plan.call.account_id,
                 leg=leg,
-                guarded=guarded(plan.settings),
                 now=self._now(),
             ),
             what="take_back",
@@ -350,14 +350,7 @@ class Attempts:
         gone_by = (self._now() - answered_at).total_seconds()
         async with asyncio.TaskGroup() as group:
             # Beside the prompt, which waits for no disk. A cancellation ends both.
-            group.create_task(
-                self._db.patiently(
-                    lambda: legs.mark_answered(
-                        self._db, account_id=plan.call.account_id, leg=line.leg, at=answered_at
-                    ),
-                    what="answered",
-                )
-            )
+            group.create_task(self._answers.mark(plan.call.account_id, line.leg, answered_at))
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
                 await line.hang_up()

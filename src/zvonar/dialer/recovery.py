@@ -18,9 +18,9 @@ from zvonar.core.result import ScriptResult
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts
-from zvonar.dialer.plan import Plan, guarded
+from zvonar.dialer.plan import Plan
 from zvonar.line.line import Gateway, Line, LineEnd
-from zvonar.store import campaigns, legs
+from zvonar.store import legs
 from zvonar.store.calls import Leased
 from zvonar.store.db import Database
 from zvonar.store.legs import LiveLeg, Phase
@@ -58,10 +58,7 @@ async def recover(
         if live.phase == Phase.placing:
             if leg in alive:
                 await gateway.discard(leg)
-            settings = (await campaigns.get(db, live.account_id, live.campaign_id)).settings
-            await legs.take_back(
-                db, account_id=live.account_id, leg=leg, guarded=guarded(settings), now=now()
-            )
+            await legs.take_back(db, account_id=live.account_id, leg=leg, now=now())
             meters.recovered.labels("taken_back").inc()
             continue
         plan = await _plan(db, live, leg, plan_of)

@@ -12,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from zvonar.core.leg import LegId
+from zvonar.line.keypad import Keypad
 from zvonar.line.line import AlreadyExists, Dialled, GatewayLost, HungUp, Line, LineEnd
 
 PROMPT_SECONDS = 2.0  # every clip lasts this long unless `durations` says otherwise
 
 
-class FakeLine:
+class FakeLine(Keypad):
     """A channel of the fake gateway."""
 
     def __init__(self, gateway: "FakeGateway", wanted: Dialled) -> None:
+        super().__init__()
         self._gateway = gateway
         self.wanted = wanted
         self.leg = wanted.leg
-        self.ended: LineEnd | None = None
         self.answered_at: datetime | None = None
         loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[datetime] = loop.create_future()
-        self._end: asyncio.Future[LineEnd] = loop.create_future()
-        self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._bound = loop.call_later(
             wanted.max_seconds, lambda: self.finish(LineEnd(at=gateway.now(), hangup_cause=16))
         )
@@ -43,9 +42,6 @@ class FakeLine:
             return self._answer.result()
         raise HungUp(self._end.result())
 
-    async def end(self) -> LineEnd:
-        return await asyncio.shield(self._end)
-
     async def play(self, clip: Path, *, interruptible: bool) -> str | None:
         self._check()
         if interruptible and not self._keys.empty():
@@ -58,33 +54,6 @@ class FakeLine:
         await asyncio.wait({self._end}, timeout=lasts)
         self._check()
         return None
-
-    async def key(self, timeout: float) -> str | None:
-        if not self._keys.empty():
-            return self._keys.get_nowait()
-        self._check()
-        pressed = asyncio.create_task(self._keys.get())
-        try:
-            either: set[asyncio.Future[Any]] = {pressed, self._end}
-            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if pressed.done():
-                return pressed.result()
-            if not self._keys.empty():
-                # Pressed in the same moment in which the line ended or time was up.
-                return self._keys.get_nowait()
-            self._check()
-            return None
-        finally:
-            pressed.cancel()
-
-    async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
-        collected = ""
-        while len(collected) < count:
-            key = await self.key(between if collected else timeout)
-            if key is None or key == terminator:
-                break
-            collected += key
-        return collected
 
     async def start_recording(self) -> None:
         self._check()
@@ -120,10 +89,6 @@ class FakeLine:
             self._bound.cancel()
             self._gateway.over(self)
             self._end.set_result(self.ended)
-
-    def _check(self) -> None:
-        if self.ended is not None:
-            raise HungUp(self.ended)
 
 
 class FakeGateway:

@@ -17,6 +17,7 @@ from zvonar.line.asterisk import install
 from zvonar.line.asterisk.config import Rendered, Secret
 from zvonar.line.asterisk.install import AsteriskInstall
 from zvonar.line.asterisk.process import AsteriskProcess
+from zvonar.service.mail import mail_server
 from zvonar.service.plant import ARI_USER, Plant, sip_trunk
 from zvonar.store.trunks import OF_GATEWAY, Trunk
 
@@ -50,7 +51,7 @@ def examine(plant: Plant) -> list[Part]:
     asterisk, found = _asterisk(plant)
     parts += [found, _voice(asterisk)]
     parts += [_running(plant, asterisk, name) for name in ("gateway", "town")]
-    parts += [_ports(plant), _deliveries(plant), _trunks(plant)]
+    parts += [_ports(plant), _deliveries(plant), _mail(plant), _trunks(plant)]
     return parts
 
 
@@ -189,6 +190,21 @@ def _deliveries(plant: Plant) -> Part:
     if not networks:
         return _ok("deliveries", "Callbacks go to public addresses only; ZVONAR_ALLOW_NETWORKS opens others.")
     return _ok("deliveries", f"Callbacks go to public addresses and {', '.join(map(str, networks))}.")
+
+
+def _mail(plant: Plant) -> Part:
+    settings = plant.settings
+    try:
+        server = mail_server(settings.smtp_url, settings.mail_from)
+    except ZvonarError as exc:
+        return _warn("mail", str(exc), "Correct ZVONAR_SMTP_URL and ZVONAR_MAIL_FROM.")
+    if server is None:
+        return _warn(
+            "mail",
+            "No mail server is set: letters about disabled addresses wait and then die, see zvonar deliveries list.",
+            "Set ZVONAR_SMTP_URL and ZVONAR_MAIL_FROM.",
+        )
+    return _ok("mail", f"Letters go out over {server.host}:{server.port}.")
 
 
 def _trunks(plant: Plant) -> Part:

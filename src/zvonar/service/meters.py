@@ -6,6 +6,10 @@ _fanned_out = Counter("zvonar_events_fanned_out", "Events that became deliveries
 _delivered = Counter("zvonar_deliveries", "Deliveries that an address took.", ["kind"])
 _failed = Counter("zvonar_delivery_failures", "Tries that failed, by reason.", ["kind", "error"])
 _dead = Counter("zvonar_deliveries_given_up", "Deliveries that ran out of tries.", ["kind"])
+_unrendered = Counter(
+    "zvonar_events_unrendered", "Times that an event could not be rendered and stepped aside."
+)
+_disabled = Counter("zvonar_receivers_disabled", "Addresses that were given up, by reason.", ["reason"])
 _in_flight = Gauge("zvonar_deliveries_in_flight", "Deliveries being tried now.", multiprocess_mode="livesum")
 _lag = Histogram(
     "zvonar_delivery_seconds",
@@ -19,6 +23,12 @@ class PrometheusDeliveryMeters:
 
     def fanned_out(self, events: int) -> None:
         _fanned_out.inc(events)
+
+    def unrendered(self, events: int) -> None:
+        _unrendered.inc(events)
+
+    def disabled(self, reason: str) -> None:
+        _disabled.labels(reason).inc()
 
     def delivered(self, kind: str, lag: float) -> None:
         _delivered.labels(kind).inc()

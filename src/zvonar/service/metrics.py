@@ -37,6 +37,12 @@ class _FromStore(Collector):
         )
         yield GaugeMetricFamily("zvonar_deliveries_dead", "Deliveries given up.", value=self._lag.dead)
         yield GaugeMetricFamily(
+            "zvonar_deliveries_disabled", "Deliveries for disabled addresses.", value=self._lag.disabled
+        )
+        yield GaugeMetricFamily(
+            "zvonar_events_aside", "Events that cannot be rendered.", value=self._lag.unrendered
+        )
+        yield GaugeMetricFamily(
             "zvonar_delivery_lag_seconds", "Age of the oldest event not delivered.", value=self._lag.oldest
         )
 

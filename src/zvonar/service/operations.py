@@ -10,8 +10,10 @@ import phonenumbers
 
 from zvonar.core.errors import Invalid
 from zvonar.core.schedule import zone_of
+from zvonar.delivery.letters import checked_email
 from zvonar.store import accounts
 from zvonar.store.db import Database
+from zvonar.store.webhook_secrets import new_secret
 
 
 class AccountInvalid(Invalid):
@@ -31,10 +33,11 @@ async def add_account(
     timezone: str,
     countries: list[str],
     now: datetime,
+    email: str | None = None,
 ) -> dict[str, Any]:
     """A new account and its keys, as `account add --json` prints them. The keys are never shown again.
 
-    Raises AccountInvalid, SettingsInvalid, NameTaken.
+    Raises AccountInvalid, EmailInvalid, SettingsInvalid, NameTaken.
     """
     name = name.strip()
     if not name or len(name) > 200 or "\0" in name or name.isdigit():
@@ -58,6 +61,7 @@ async def add_account(
         "dashboard": (login, _word(16)),
         "amocrm": ("-".join(_word(n, "0123456789abcdef") for n in (8, 4, 4, 4, 12)), client_secret),
     }
+    secret = new_secret()
     account = await accounts.add(
         db,
         name=name,
@@ -73,6 +77,8 @@ async def add_account(
             "amocrm_access_token": amocrm,
         },
         logins=logins,
+        email=checked_email(email) if email is not None else None,
+        webhook_secret=secret,
         now=now,
     )
     return {
@@ -90,4 +96,5 @@ async def add_account(
         },
         "dashboard_login": login,
         "dashboard_password": logins["dashboard"][1],
+        "webhook_secret": secret,
     }

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,9 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     public_url: str | None
     ari_url: str
     allow_networks: list[str]
+    smtp_url: str | None
+    mail_from: str
+    keep_deliveries_days: int
     drain_seconds: float
     espeak_command: list[str]
     espeak_env: dict[str, str]
@@ -152,7 +155,7 @@ async def _dialer(
     from zvonar.store.epochs import Fenced
 
     async with (
-        Database(config.dsn, size=6) as db,
+        Database(config.dsn, size=3) as db,
         _library(db, config, home) as library,
         AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
     ):
@@ -207,10 +210,11 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
     from zvonar.intake.jobs import Worker
+    from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.wiring import render
 
-    async with Database(config.dsn, size=6) as db, asyncio.TaskGroup() as group:
+    async with Database(config.dsn, size=4) as db, asyncio.TaskGroup() as group:
         ready()
         sweeping = group.create_task(_sweep(db))
         importer = [sys.executable, "-m", "zvonar.service.importer"]
@@ -222,6 +226,8 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 render,
                 stop=stop,
                 allowed=networks(config.allow_networks),
+                smtp=mail_server(config.smtp_url, config.mail_from),
+                keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
             )

@@ -27,6 +27,7 @@ from zvonar.core.errors import ZvonarError
 from zvonar.line.asterisk.install import AsteriskInstall, Espeak
 from zvonar.line.asterisk.process import AsteriskProcess
 from zvonar.service.home import Home, Ports
+from zvonar.service.mail import mail_server
 from zvonar.service.plant import TOWN_TRUNK, Plant
 from zvonar.service.role import CONFIG, RoleConfig
 from zvonar.settings import Settings
@@ -149,6 +150,9 @@ class Supervisor:
             if "dialer" in self._serving.roles:
                 raise SpeechMissing()
             espeak = Espeak(command=(), env={}, version="")
+        mail_server(
+            self._settings.smtp_url, self._settings.mail_from
+        )  # better refused now than at each letter
         allowed = [str(network) for network in self._settings.allow_networks]
         return RoleConfig(
             home=str(self._home.root),
@@ -161,6 +165,9 @@ class Supervisor:
             public_url=self._settings.public_url,
             ari_url=f"http://127.0.0.1:{self.ports.gateway_ari}" if self.ports else "",
             allow_networks=[*allowed, LOOPBACK] if self._serving.town else allowed,
+            smtp_url=self._settings.smtp_url,
+            mail_from=self._settings.mail_from,
+            keep_deliveries_days=self._settings.keep_deliveries_days,
             drain_seconds=self._settings.drain_seconds,
             espeak_command=list(espeak.command),
             espeak_env=espeak.env,

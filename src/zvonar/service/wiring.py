@@ -5,6 +5,7 @@ from datetime import datetime
 
 from litestar.types import ControllerRouterHandler
 
+from zvonar.delivery import letters
 from zvonar.dialects.autocall import callbacks
 from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
@@ -14,8 +15,8 @@ from zvonar.reports.postgres import PostgresReportStore
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
-# Each dialect that tells the outside what happened, in its own bytes.
-RENDERERS = (callbacks.render, postback.render)
+# Each dialect that tells the outside what happened, in its own bytes; and letters to people.
+RENDERERS = (callbacks.render, postback.render, letters.render)
 
 
 def render(event: Event) -> Sequence[Rendered]:

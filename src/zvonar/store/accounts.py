@@ -11,6 +11,7 @@ from psycopg.errors import UniqueViolation
 
 from zvonar.core.errors import AccountNotFound, NameTaken, Unauthorised
 from zvonar.core.money import Rate, Tariff, tariff
+from zvonar.store import webhook_secrets
 from zvonar.store.db import Database, row, rows
 
 
@@ -25,13 +26,14 @@ class Account(Struct, frozen=True, kw_only=True):
     tariff_id: int
     balance: Decimal
     held: Decimal  # what live legs and campaigns may still cost
+    email: str | None  # whom to tell what goes wrong
 
 
-_ACCOUNT = "account_id, name, currency, timezone, countries, tariff_id, balance, held"
+_ACCOUNT = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email"
 
 ADD = f"""
-INSERT INTO accounts (name, currency, timezone, countries, tariff_id)
-SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id FROM tariffs WHERE name = %(tariff)s
+INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
+SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id, %(email)s FROM tariffs WHERE name = %(tariff)s
 RETURNING {_ACCOUNT}
 """
 
@@ -51,6 +53,8 @@ WITH paid AS (
 INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
 SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
+
+SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {_ACCOUNT}"
 
 BY_KEY = f"""
 SELECT {_ACCOUNT} FROM accounts JOIN keys USING (account_id)
@@ -102,8 +106,11 @@ async def add(
     logins: dict[str, tuple[str, str]],
     now: datetime,
     tariff: str = "default",
+    email: str | None = None,
+    webhook_secret: str | None = None,
 ) -> Account:
-    """A new account with its keys (kind → key) and logins (kind → login, password), whole or not at all.
+    """A new account with its keys (kind → key), logins (kind → login, password) and webhook secret (a new one unless
+    given), whole or not at all.
 
     Raises NameTaken.
     """
@@ -115,10 +122,13 @@ async def add(
                 "timezone": timezone,
                 "countries": countries,
                 "tariff": tariff,
+                "email": email,
             }
             account = await row(connection, Account, ADD, params)
             if account is None:
                 raise AccountNotFound(f"The tariff {tariff!r} does not exist.")
+            secret = webhook_secret or webhook_secrets.new_secret()
+            await webhook_secrets.add(connection, account.account_id, secret, now=now)
             for kind, key in keys.items():
                 await connection.execute(
                     ADD_KEY, {"key_hash": hash_key(key), "account_id": account.account_id, "kind": kind}
@@ -180,6 +190,14 @@ async def named(db: Database, id_or_name: str) -> Account:
     account = await db.row(Account, BY_NAME, {"name": id_or_name})
     if account is None:
         raise AccountNotFound(repr(id_or_name))
+    return account
+
+
+async def set_email(db: Database, account_id: int, email: str | None) -> Account:
+    """Whom to tell from now on what goes wrong. Raises AccountNotFound."""
+    account = await db.row(Account, SET_EMAIL, {"account_id": account_id, "email": email})
+    if account is None:
+        raise AccountNotFound(str(account_id))
     return account
 
 

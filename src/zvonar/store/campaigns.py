@@ -198,21 +198,25 @@ async def add(
     status: CampaignStatus,
     now: datetime,
 ) -> Campaign:
-    """A new campaign, paused or running. Raises NoMoney where max_cost cannot be held, SettingsInvalid."""
+    """A new campaign, paused or running: its first status is the first that is told.
+
+    Raises SettingsInvalid; NoMoney where max_cost of a running one cannot be held, and then there is no campaign.
+    """
+    begins = status is CampaignStatus.running
     params = {
         "account_id": account_id,
         "name": name,
         "type": str(type),
-        "status": str(CampaignStatus.paused),
+        "status": str(status),
         "settings": Jsonb(msgspec.to_builtins(settings.checked())),
-        "started_at": None,
+        "started_at": now if begins else None,
         "now": now,
     }
-    async with db.connection() as connection:
+    async with db.transaction() as connection:
         added = await row(connection, _Row, ADD, params)
-    assert added is not None
-    if status is CampaignStatus.running:
-        return await start(db, account_id, added.campaign_id, now=now)
+        assert added is not None
+        if begins:
+            await hold_max_cost(connection, account_id, added.campaign_id, settings.max_cost)
     return added.campaign()
 
 

@@ -1,18 +1,23 @@
 """How does the code reach PostgreSQL? One pool, rows as structs, errors without anybody's data."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, TypeVar
 
+import msgspec
 import psycopg
 import structlog
 from psycopg.rows import class_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from zvonar.core.errors import ZvonarError
 
 log = structlog.get_logger(__name__)
+
+set_json_loads(msgspec.json.decode)  # an eighth of a worker's time went into the standard library's
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Row = TypeVar("Row")
@@ -44,6 +49,7 @@ class Database:
 
     def __init__(self, dsn: str, *, size: int = 8) -> None:
         self._dsn = dsn
+        self._looking: asyncio.Task[None] | None = None
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
             min_size=1,
@@ -67,6 +73,9 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
         await self._pool.close(timeout=5.0)
 
     @asynccontextmanager
@@ -81,7 +90,20 @@ class Database:
             # The text of a PostgreSQL error may quote rows; its class, SQLSTATE and constraint may not.
             said = " ".join(filter(None, (type(exc).__name__, exc.sqlstate, exc.diag.constraint_name)))
             away = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError)
+            if away:
+                self._look_over()
             raise (StoreUnavailable if away else StoreFault)(f"({said})") from None
+
+    def _look_over(self) -> None:
+        """Where one connection has died the idle ones are dead too: find out before each fails somebody."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._check(), name="pool-check")
+
+    async def _check(self) -> None:
+        with contextlib.suppress(
+            psycopg.OperationalError
+        ):  # the pool is closing, or there is no server at all
+            await self._pool.check()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -109,6 +131,12 @@ class Database:
         """Run a statement; how many rows it touched."""
         async with self.connection() as connection:
             return (await connection.execute(statement, params)).rowcount
+
+    async def connect(self) -> Connection:
+        """A connection beside the pool, for whoever has to hold one. Raises psycopg.OperationalError."""
+        return await psycopg.AsyncConnection.connect(
+            self._dsn, autocommit=True, options=_SESSION, application_name="zvonar", **_DEADLINES
+        )
 
     async def notifications(self, *channels: LiteralString) -> AsyncIterator[str]:
         """The names of channels as they are notified, one at a time, and once at every (re)connection.

@@ -5,6 +5,7 @@ INVITE is sent, and is ended exactly once, with its money, attempt, call, sessio
 statement. Asterisk forgets a finished channel and would dial its id again; this table does not.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -83,17 +84,23 @@ WHERE l.account_id = %(account_id)s AND l.leg_id = %(leg_id)s AND l.phase IN ('p
   AND l.epoch = %(epoch)s AND l.gateway = fence.gateway
 """
 
-# The callee answered: the call talks from now on, and its answer time is what it will be billed from.
+# Callees answered: their calls talk from now on, and an answer's time is what it will be billed from. What a crash of
+# PostgreSQL forgets here the end of the leg brings again, so its commit need not wait for the disk.
 ANSWERED = """
-WITH leg AS (
-    UPDATE legs SET phase = 'answered', answered_at = %(at)s
-    WHERE account_id = %(account_id)s AND leg_id = %(leg_id)s AND phase = 'dialled'
-    RETURNING account_id, call_id, attempt
+WITH told AS (
+    SELECT account_id, leg_id, at FROM unnest(%(account_ids)s::bigint[], %(leg_ids)s::text[], %(ats)s::timestamptz[])
+        AS t (account_id, leg_id, at)
+), hasty AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), leg AS (
+    UPDATE legs l SET phase = 'answered', answered_at = told.at FROM told, hasty
+    WHERE l.account_id = told.account_id AND l.leg_id = told.leg_id AND l.phase = 'dialled'
+    RETURNING l.account_id, l.call_id, l.attempt, told.at
 ), tried AS (
-    UPDATE attempts t SET answered_at = %(at)s FROM leg
+    UPDATE attempts t SET answered_at = leg.at FROM leg
     WHERE t.account_id = leg.account_id AND t.call_id = leg.call_id AND t.attempt = leg.attempt
 )
-UPDATE calls c SET state = 'talking', updated_at = %(at)s FROM leg
+UPDATE calls c SET state = 'talking', updated_at = leg.at FROM leg
 WHERE c.account_id = leg.account_id AND c.call_id = leg.call_id AND c.state = 'dialing'
 """
 
@@ -190,6 +197,14 @@ class LiveLeg(Struct, frozen=True, kw_only=True):
     caller_id: str | None
 
 
+class Answered(Struct, frozen=True, kw_only=True):
+    """A callee who picked up."""
+
+    account_id: int
+    leg: LegId
+    at: datetime
+
+
 class LegEnd(Struct, frozen=True, kw_only=True):
     """How a leg ended, and what follows for its attempt and call."""
 
@@ -201,7 +216,6 @@ class LegEnd(Struct, frozen=True, kw_only=True):
     answered_at: datetime | None
     billed_seconds: int = 0
     cost: Decimal = Decimal(0)
-    guarded: bool = False
     status_name: str | None = None
     steps: tuple[Step, ...] = ()
     recording: str | None = None
@@ -232,9 +246,14 @@ async def mark_dialled(db: Database, *, account_id: int, leg: LegId, epoch: int,
     return await db.execute(DIALLED, params) == 1
 
 
-async def mark_answered(db: Database, *, account_id: int, leg: LegId, at: datetime) -> None:
-    """Commit that the callee answered."""
-    await db.execute(ANSWERED, {"account_id": account_id, "leg_id": str(leg), "at": at})
+async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
+    """Commit that these callees answered; a leg that has ended meanwhile stays as it is."""
+    params = {
+        "account_ids": [one.account_id for one in answered],
+        "leg_ids": [str(one.leg) for one in answered],
+        "ats": [one.at for one in answered],
+    }
+    await db.execute(ANSWERED, params)
 
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
@@ -267,7 +286,7 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     return bool(await db.value(END, params))
 
 
-async def take_back(db: Database, *, account_id: int, leg: LegId, guarded: bool, now: datetime) -> bool:
+async def take_back(db: Database, *, account_id: int, leg: LegId, now: datetime) -> bool:
     """Undo a placement that never had an INVITE; False where it had one, or had ended."""
     params = {"account_id": account_id, "leg_id": str(leg), "now": now}
     return await db.execute(TAKE_BACK, params) == 1
@@ -291,7 +310,7 @@ async def take_back_doubtful(
     params = {"account_id": account_id, "call_id": call_id, "epoch": epoch}
     found = await db.rows(_LegId, IN_DOUBT, params)
     for doubtful in found:
-        await take_back(db, account_id=account_id, leg=LegId.parse(doubtful.leg_id), guarded=False, now=now)
+        await take_back(db, account_id=account_id, leg=LegId.parse(doubtful.leg_id), now=now)
     return len(found)
 
 

@@ -1,12 +1,12 @@
-"""Which facts have not been told yet, and to whom? Events become deliveries; a delivery is tried until it is over."""
+"""Which facts have not been told yet? Events become deliveries, each rendered once, in their order."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from zvonar.store.db import Database, rows
+from zvonar.store.db import Connection, Database, rows
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class Event(Struct, frozen=True, kw_only=True):
     account_id: int
     campaign_id: int | None
     call_id: int | None
-    kind: str  # campaign, call
+    kind: str  # campaign, call, mail
     at: datetime
     payload: dict[str, Any]
 
@@ -25,10 +25,10 @@ class Rendered(Struct, frozen=True, kw_only=True):
     """One event in the bytes that one address will get, whatever happens to the account meanwhile."""
 
     kind: str  # which renderer made it
-    address: str  # http(s) URL
+    address: str  # the receiver: http(s) URL, its template, or mailto:
     order_key: str  # deliveries of one key to one address keep the order of their events
     content_type: str
-    body: bytes
+    body: bytes  # UTF-8 text, because it is signed as text
     method: Literal["POST", "GET"] = "POST"
     url: str | None = None  # what is asked for, where that is not the address itself
 
@@ -36,81 +36,100 @@ class Rendered(Struct, frozen=True, kw_only=True):
 Renderer = Callable[[Event], Sequence[Rendered]]
 
 
-class Delivery(Struct, frozen=True, kw_only=True):
-    """One event on its way to one address."""
+class Unrendered(Struct, frozen=True, kw_only=True):
+    """An event that stepped aside."""
 
-    delivery_id: int
-    account_id: int
     event_id: int
-    event_at: datetime
-    kind: str
-    address: str
-    content_type: str
-    body: bytes
-    tries: int  # made before this one
+    error: str  # class of the exception; HELD for one that waits behind another of its call
+    tries: int
+    next_at: datetime | None  # None: given up until somebody asks for it
 
 
-# Only one process fans out at a time, so events of one call become deliveries in their order.
-FAN_OUT_LOCK = "SELECT pg_try_advisory_xact_lock(1515605070)"
+class _Pending(Event, frozen=True, kw_only=True):
+    render_tries: int
+    behind: (
+        datetime | None
+    )  # when an earlier event of its call or campaign, which stands aside, is tried again
 
-PENDING = """
-SELECT event_id, account_id, campaign_id, call_id, kind, at, payload FROM outbox
-WHERE fanned_out_at IS NULL ORDER BY event_id LIMIT %(limit)s FOR UPDATE
+
+HELD = "held"  # the error of an event that waits behind one that cannot be rendered
+
+# Only one process fans out at a time, so events of one call become deliveries in their order. What a crash of
+# PostgreSQL forgets of it is done again with the same bytes, so its commit need not wait for the disk.
+FAN_OUT_LOCK = """
+SELECT pg_try_advisory_xact_lock(1515605070), set_config('synchronous_commit', 'off', true)
 """
 
+# Events that stepped aside and whose time has come stand in the queue again, at their old places.
+UNPARK = """
+UPDATE outbox SET render_error = NULL
+WHERE fanned_out_at IS NULL AND render_error IS NOT NULL AND render_at <= %(now)s
+"""
+
+PENDING = """
+SELECT event_id, account_id, campaign_id, call_id, kind, at, payload, render_tries,
+    (SELECT max(p.render_at) FROM outbox p
+     WHERE p.fanned_out_at IS NULL AND p.render_error IS NOT NULL AND p.account_id = o.account_id
+       AND p.campaign_id = o.campaign_id AND coalesce(p.call_id, 0) = coalesce(o.call_id, 0)
+       AND p.event_id < o.event_id) AS behind
+FROM outbox o
+WHERE fanned_out_at IS NULL AND render_error IS NULL ORDER BY event_id LIMIT %(limit)s FOR UPDATE
+"""
+
+# What is for a disabled receiver is kept for the day on which it is enabled again; what is behind one that failed is
+# due with it.
 ADD_DELIVERIES = """
-INSERT INTO deliveries (account_id, event_id, event_at, kind, address, order_key, content_type, body, next_at,
-    created_at)
-SELECT d.account_id, d.event_id, d.event_at, d.kind, d.address, d.order_key, d.content_type, d.body, %(now)s, %(now)s
+INSERT INTO deliveries (account_id, event_id, event_at, kind, address, method, url, order_key, content_type, body,
+    state, next_at, created_at)
+SELECT d.account_id, d.event_id, d.event_at, d.kind, d.address, d.method, d.url, d.order_key, d.content_type, d.body,
+    CASE WHEN EXISTS (SELECT FROM receivers r WHERE r.account_id = d.account_id AND r.address = d.address
+                      AND r.disabled_at IS NOT NULL) THEN 'disabled' ELSE 'pending' END,
+    greatest(%(now)s, (SELECT max(e.next_at) FROM deliveries e
+                       WHERE e.order_key = d.order_key AND e.event_id < d.event_id AND e.state = 'pending'
+                         AND e.account_id IS NOT DISTINCT FROM d.account_id
+                         AND e.address IS NOT DISTINCT FROM d.address)), %(now)s
 FROM unnest(%(account_ids)s::bigint[], %(event_ids)s::bigint[], %(event_ats)s::timestamptz[], %(kinds)s::text[],
-            %(addresses)s::text[], %(order_keys)s::text[], %(content_types)s::text[], %(bodies)s::bytea[])
-    AS d (account_id, event_id, event_at, kind, address, order_key, content_type, body)
+            %(addresses)s::text[], %(methods)s::text[], %(urls)s::text[], %(order_keys)s::text[],
+            %(content_types)s::text[], %(bodies)b::bytea[])
+    AS d (account_id, event_id, event_at, kind, address, method, url, order_key, content_type, body)
 ON CONFLICT DO NOTHING
 """
 
-FANNED_OUT = "UPDATE outbox SET fanned_out_at = %(now)s WHERE event_id = ANY(%(event_ids)s)"
-
-# The first pending delivery of each key and address that is due; later ones wait behind it.
-LEASE = """
-UPDATE deliveries d SET leased_until = %(until)s
-FROM (
-    SELECT delivery_id FROM deliveries p
-    WHERE state = 'pending' AND next_at <= %(now)s AND (leased_until IS NULL OR leased_until < %(now)s)
-      AND NOT EXISTS (SELECT FROM deliveries e WHERE e.account_id = p.account_id AND e.order_key = p.order_key
-                      AND e.address = p.address AND e.state = 'pending' AND e.event_id < p.event_id)
-    ORDER BY next_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) picked
-WHERE d.delivery_id = picked.delivery_id
-RETURNING d.delivery_id, d.account_id, d.event_id, d.event_at, d.kind, d.address, d.content_type, d.body, d.tries
+FANNED_OUT = """
+UPDATE outbox SET fanned_out_at = %(now)s, render_at = NULL WHERE event_id = ANY(%(event_ids)s)
 """
 
-DELIVERED = """
-UPDATE deliveries SET state = 'delivered', delivered_at = %(now)s, tries = tries + 1, last_status = %(status)s,
-    last_error = NULL, leased_until = NULL
-WHERE delivery_id = %(delivery_id)s AND state = 'pending'
+PARK = """
+UPDATE outbox o SET render_error = p.error, render_tries = p.tries, render_at = p.next_at
+FROM unnest(%(event_ids)s::bigint[], %(errors)s::text[], %(render_tries)s::int[], %(next_ats)s::timestamptz[])
+    AS p (event_id, error, tries, next_at)
+WHERE o.event_id = p.event_id
 """
 
-FAILED = """
-UPDATE deliveries SET tries = tries + 1, last_status = %(status)s, last_error = %(error)s, leased_until = NULL,
-    state = CASE WHEN %(next_at)s::timestamptz IS NULL THEN 'dead' ELSE 'pending' END,
-    next_at = coalesce(%(next_at)s, next_at)
-WHERE delivery_id = %(delivery_id)s AND state = 'pending'
+# A message to a person is an event like any other, so that it is delivered like any other.
+ADD_MAIL = """
+INSERT INTO outbox (account_id, kind, at, payload) VALUES (%(account_id)s, 'mail', %(now)s, %(payload)s)
 """
 
-# When something becomes due by itself, with no notification: not what waits behind another or is leased.
-NEXT_DUE = """
-SELECT min(greatest(p.next_at, p.leased_until)) FROM deliveries p
-WHERE p.state = 'pending'
-  AND NOT EXISTS (SELECT FROM deliveries e WHERE e.account_id = p.account_id AND e.order_key = p.order_key
-                  AND e.address = p.address AND e.state = 'pending' AND e.event_id < p.event_id)
+# Fanned-out events that are old enough to be forgotten, of one stretch of the table; how far the stretch went, and
+# whether anything in it is too young.
+SWEEP = """
+WITH stretch AS (
+    SELECT event_id, fanned_out_at, at FROM outbox WHERE event_id > %(after)s ORDER BY event_id LIMIT %(limit)s
+), swept AS (
+    DELETE FROM outbox WHERE event_id IN (SELECT event_id FROM stretch WHERE fanned_out_at < %(before)s)
+)
+SELECT max(event_id) AS upto, coalesce(bool_or(at >= %(before)s), true) AS young FROM stretch
 """
 
 # How far behind the deliveries are, for /metrics and the demo's end.
 LAG = """
-SELECT (SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL) AS events,
-    count(*) FILTER (WHERE state = 'pending') AS pending, count(*) FILTER (WHERE state = 'dead') AS dead,
-    coalesce(extract(epoch FROM %(now)s - min(event_at) FILTER (WHERE state = 'pending')), 0)::float8 AS oldest
-FROM deliveries WHERE state <> 'delivered'
+SELECT (SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL AND render_error IS NULL) AS events,
+    (SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL AND render_error IS NOT NULL) AS unrendered,
+    (SELECT count(*) FROM deliveries WHERE state IN ('dead', 'disabled') AND state = 'dead') AS dead,
+    (SELECT count(*) FROM deliveries WHERE state IN ('dead', 'disabled') AND state = 'disabled') AS disabled,
+    count(*) AS pending, coalesce(extract(epoch FROM %(now)s - min(event_at)), 0)::float8 AS oldest
+FROM deliveries WHERE state = 'pending'
 """
 
 
@@ -118,72 +137,134 @@ class Lag(Struct, frozen=True, kw_only=True):
     """What has not been told yet."""
 
     events: int  # not fanned out
+    unrendered: int  # that stepped aside
     pending: int
+    disabled: int  # that wait for their receiver to be enabled
     dead: int
     oldest: float  # seconds since the event of the oldest pending delivery
 
 
-async def fan_out(db: Database, render: Renderer, *, now: datetime, limit: int = 500) -> int:
-    """Turn pending events into deliveries, each rendered once; how many events that were.
+class Swept(Struct, frozen=True, kw_only=True):
+    """How far a sweep has come."""
 
-    0 also where another process is at it.
+    upto: int | None  # id of the last row looked at; None: there are no more
+    young: bool  # whether what follows is too young
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """What one fan-out did."""
+
+    events: int  # looked at
+    deliveries: int
+    parked: tuple[Unrendered, ...]  # stepped aside, without those that are merely held
+
+
+class NextTry(Protocol):
+    """When an event that could not be rendered so often is tried again; None: not by itself."""
+
+    def __call__(self, tries: int) -> datetime | None: ...
+
+
+async def fan_out(
+    db: Database, render: Renderer, *, now: datetime, next_try: NextTry, limit: int = 500
+) -> Batch:
+    """Turn pending events into deliveries, each rendered once. Nothing where another process is at it.
+
+    An event that cannot be rendered steps aside until `next_try`, and later ones of its call or campaign with it.
     """
     async with db.transaction() as connection:
         mine = await (await connection.execute(FAN_OUT_LOCK)).fetchone()
         if mine is None or not mine[0]:
-            return 0
-        events = await rows(connection, Event, PENDING, {"limit": limit})
+            return Batch(events=0, deliveries=0, parked=())
+        await connection.execute(UNPARK, {"now": now})
+        events = await rows(connection, _Pending, PENDING, {"limit": limit})
         if not events:
-            return 0
-        made = [(event, rendered) for event in events for rendered in render(event)]
-        if made:
-            await connection.execute(
-                ADD_DELIVERIES,
-                {
-                    "account_ids": [event.account_id for event, _ in made],
-                    "event_ids": [event.event_id for event, _ in made],
-                    "event_ats": [event.at for event, _ in made],
-                    "kinds": [rendered.kind for _, rendered in made],
-                    "addresses": [rendered.address for _, rendered in made],
-                    "order_keys": [rendered.order_key for _, rendered in made],
-                    "content_types": [rendered.content_type for _, rendered in made],
-                    "bodies": [rendered.body for _, rendered in made],
-                    "now": now,
-                },
-            )
-        await connection.execute(FANNED_OUT, {"event_ids": [event.event_id for event in events], "now": now})
-    return len(events)
+            return Batch(events=0, deliveries=0, parked=())
+        made: list[tuple[Event, Rendered]] = []
+        done: list[int] = []
+        aside: list[Unrendered] = []
+        waits: dict[tuple[int, int | None, int | None], datetime] = {}
+        for event in events:
+            subject = (event.account_id, event.campaign_id, event.call_id)
+            behind = waits.get(subject) or event.behind
+            if behind is not None and behind > now:
+                aside.append(
+                    Unrendered(event_id=event.event_id, error=HELD, tries=event.render_tries, next_at=behind)
+                )
+                continue
+            try:
+                rendered = [_sound(one) for one in render(event)]
+            except Exception as exc:  # whatever a dialect stumbles over; others' events must go on
+                tries = event.render_tries + 1
+                failed = Unrendered(
+                    event_id=event.event_id,
+                    error=type(exc).__name__,
+                    tries=tries,
+                    next_at=next_try(tries),
+                )
+                aside.append(failed)
+                if event.campaign_id is not None and failed.next_at is not None:
+                    waits[subject] = failed.next_at
+            else:
+                done.append(event.event_id)
+                made += [(event, one) for one in rendered]
+        await _record(connection, made, done, aside, now)
+    parked = tuple(one for one in aside if one.error != HELD)
+    return Batch(events=len(events), deliveries=len(made), parked=parked)
 
 
-async def lease(db: Database, *, now: datetime, until: datetime, limit: int) -> list[Delivery]:
-    """Due deliveries; each is ours until delivered, failed, or `until` has passed."""
-    leased = await db.rows(Delivery, LEASE, {"now": now, "until": until, "limit": limit})
-    return sorted(leased, key=lambda delivery: delivery.event_id)
+def _sound(rendered: Rendered) -> Rendered:
+    rendered.body.decode()  # a signature is over text
+    return rendered
 
 
-async def delivered(db: Database, delivery: Delivery, *, status: int, now: datetime) -> None:
-    """The address took it."""
-    await db.execute(DELIVERED, {"delivery_id": delivery.delivery_id, "status": status, "now": now})
-
-
-async def failed(
-    db: Database, delivery: Delivery, *, status: int | None, error: str, next_at: datetime | None
+async def _record(
+    connection: Connection,
+    made: Sequence[tuple[Event, Rendered]],
+    done: Sequence[int],
+    aside: Sequence[Unrendered],
+    now: datetime,
 ) -> None:
-    """The address did not take it: again at `next_at`, or never (None: dead)."""
-    await db.execute(
-        FAILED,
-        {"delivery_id": delivery.delivery_id, "status": status, "error": error, "next_at": next_at},
-    )
-
-
-async def next_due(db: Database) -> datetime | None:
-    """When the next delivery is due, if any is pending."""
-    due = await db.value(NEXT_DUE)
-    return due if isinstance(due, datetime) else None
+    if made:
+        await connection.execute(
+            ADD_DELIVERIES,
+            {
+                "account_ids": [event.account_id for event, _ in made],
+                "event_ids": [event.event_id for event, _ in made],
+                "event_ats": [event.at for event, _ in made],
+                "kinds": [rendered.kind for _, rendered in made],
+                "addresses": [rendered.address for _, rendered in made],
+                "methods": [rendered.method for _, rendered in made],
+                "urls": [rendered.url for _, rendered in made],
+                "order_keys": [rendered.order_key for _, rendered in made],
+                "content_types": [rendered.content_type for _, rendered in made],
+                "bodies": [rendered.body for _, rendered in made],
+                "now": now,
+            },
+        )
+    if done:
+        await connection.execute(FANNED_OUT, {"event_ids": done, "now": now})
+    if aside:
+        await connection.execute(
+            PARK,
+            {
+                "event_ids": [one.event_id for one in aside],
+                "errors": [one.error for one in aside],
+                "render_tries": [one.tries for one in aside],
+                "next_ats": [one.next_at for one in aside],
+            },
+        )
 
 
 async def lag(db: Database, *, now: datetime) -> Lag:
     """How far behind deliveries are."""
     found = await db.row(Lag, LAG, {"now": now})
+    assert found is not None
+    return found
+
+
+async def sweep(db: Database, *, before: datetime, after: int, limit: int) -> Swept:
+    """Forget what was fanned out before then, in the `limit` events after `after`."""
+    found = await db.row(Swept, SWEEP, {"before": before, "after": after, "limit": limit})
     assert found is not None
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,11 +145,16 @@ def test_too_many_requests_are_a_page(house: House, tenant: Tenant) -> None:
     assert pages[-1].headers["retry-after"] == "1"
 
 
+def _rejections(module: ModuleType) -> list[tuple[str, Text]]:
+    rejected: dict[str, Text] = vars(module).get("CLIP_REJECTED", {})
+    return [(f"CLIP_REJECTED.{reason}", text) for reason, text in rejected.items()]
+
+
 def test_every_text_is_what_the_golden_file_says_in_every_language(golden: Callable[[str], Any]) -> None:
     texts = {
         f"{module.__name__.rpartition('.')[2]}.{name}": {"en": text.en, "ru": text.ru, "uk": text.uk}
         for module in (errors, ours)
-        for name, text in vars(module).items()
+        for name, text in [*vars(module).items(), *_rejections(module)]
         if isinstance(text, Text) and not (module is errors and hasattr(ours, name))
     }
     assert texts == golden("errors/texts.json")

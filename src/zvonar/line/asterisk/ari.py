@@ -66,7 +66,7 @@ class Event(Struct):
     @property
     def at(self) -> datetime:
         """When it happened by Asterisk's clock."""
-        return datetime.strptime(self.timestamp, "%Y-%m-%dT%H:%M:%S.%f%z")
+        return datetime.fromisoformat(self.timestamp)
 
     @property
     def channel_id(self) -> str | None:

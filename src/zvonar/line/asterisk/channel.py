@@ -14,11 +14,25 @@ from msgspec import Struct
 from zvonar.core.leg import LegId
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient, Event
+from zvonar.line.keypad import Keypad
 from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, LineEnd
 
 log = structlog.get_logger(__name__)
 
 APP = "zvonar"
+# What lines and recordings listen to. A call has three times as many events; the rest stays in Asterisk.
+EVENTS = (
+    "ApplicationReplaced",
+    "ChannelDestroyed",
+    "ChannelDtmfReceived",
+    "ChannelHangupRequest",
+    "ChannelStateChange",
+    "Dial",
+    "PlaybackFinished",
+    "RESTResponse",
+    "RecordingFailed",
+    "StasisStart",
+)
 EXIT_BRIDGE = "zvonar-exit"  # through which answered channels leave Asterisk's dial bridge
 _ENTER = 3.0  # seconds from a snoop's creation to its StasisStart
 _END_FOLLOWS = 1.0  # seconds from a refusal to the end that explains it
@@ -63,20 +77,18 @@ class Records(Protocol):
         """The line has ended."""
 
 
-class AsteriskLine:
+class AsteriskLine(Keypad):
     """One channel. Events arrive by `_on`; whoever waits is woken by futures and the key queue."""
 
     def __init__(self, gateway: Records, leg: LegId) -> None:
+        super().__init__()
         self._gateway = gateway
         self._ari = gateway.ari
         self.leg = leg
-        self.ended: LineEnd | None = None
         self.answered_at: datetime | None = None
         loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[datetime] = loop.create_future()
-        self._end: asyncio.Future[LineEnd] = loop.create_future()
         self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
-        self._keys: asyncio.Queue[str] = asyncio.Queue()
         self._playbacks: dict[str, asyncio.Future[str]] = {}
         self._left_dial_bridge = False
         self._started: set[str] = set()  # playbacks that Asterisk has confirmed
@@ -112,9 +124,6 @@ class AsteriskLine:
             entered = await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/addChannel", query=query)
             if entered.ok:
                 await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/removeChannel", query=query)
-
-    async def end(self) -> LineEnd:
-        return await asyncio.shield(self._end)
 
     async def play(self, clip: Path, *, interruptible: bool) -> str | None:
         self._check()
@@ -154,33 +163,6 @@ class AsteriskLine:
             self._started.discard(playback)
             if key is not None and not key.done():
                 key.cancel()
-
-    async def key(self, timeout: float) -> str | None:
-        if not self._keys.empty():
-            return self._keys.get_nowait()
-        self._check()
-        pressed = asyncio.create_task(self._keys.get())
-        try:
-            either: set[asyncio.Future[Any]] = {pressed, self._end}
-            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if pressed.done():
-                return pressed.result()
-            if not self._keys.empty():
-                # Pressed in the same moment in which the line ended or time was up.
-                return self._keys.get_nowait()
-            self._check()
-            return None
-        finally:
-            pressed.cancel()
-
-    async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
-        collected = ""
-        while len(collected) < count:
-            key = await self.key(between if collected else timeout)
-            if key is None or key == terminator:
-                break
-            collected += key
-        return collected
 
     async def start_recording(self) -> None:
         self._check()
@@ -250,10 +232,6 @@ class AsteriskLine:
         await asyncio.wait({self._end}, timeout=_END_FOLLOWS)
         self._check()
         raise GatewayRefused(reason)
-
-    def _check(self) -> None:
-        if self.ended is not None:
-            raise HungUp(self.ended)
 
     def _on(self, event: Event) -> None:
         match event.type:

@@ -14,7 +14,15 @@ from zvonar.core.errors import Invalid
 from zvonar.core.leg import LegId
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient
-from zvonar.line.asterisk.channel import APP, EXIT_BRIDGE, AsteriskLine, Channel, decode_channel, end_of
+from zvonar.line.asterisk.channel import (
+    APP,
+    EVENTS,
+    EXIT_BRIDGE,
+    AsteriskLine,
+    Channel,
+    decode_channel,
+    end_of,
+)
 from zvonar.line.asterisk.config import endpoint
 from zvonar.line.line import (
     AlreadyExists,
@@ -50,6 +58,8 @@ class AsteriskGateway:
         self._unwanted: set[LegId] = set()  # to be discarded as soon as Asterisk is back
         self._tasks: set[asyncio.Task[None]] = set()
         ari.on_connect = self._on_connect
+        if ari.connected:
+            self._on_connect()
 
     @property
     def lines(self) -> int:
@@ -208,12 +218,18 @@ class AsteriskGateway:
         return line
 
     def _on_connect(self) -> None:
-        self.begin(self._make_exit_bridge())
+        self.begin(self._set_up())
         if self._lines or self._unwanted:
             self.begin(self._resync())
 
-    async def _make_exit_bridge(self) -> None:
-        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # the next connection makes it
+    async def _set_up(self) -> None:
+        """What the application wants of Asterisk; it forgets both when it restarts."""
+        wanted = {"allowed": [{"type": event} for event in EVENTS]}
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # the next connection does it
+            filtered = await self.ari.request("PUT", f"applications/{APP}/eventFilter", body=wanted)
+            if not filtered.ok:
+                # Then everything is told, which costs time and changes nothing.
+                log.warning("gateway.no_event_filter", status=filtered.status)
             made = await self.ari.request("POST", f"bridges/{EXIT_BRIDGE}", query={"type": "holding"})
             if not made.ok:
                 log.warning("gateway.no_exit_bridge", status=made.status)
