@@ -155,7 +155,7 @@ async def test_followers_that_slipped_before_their_first_one_do_not_hide_it(db: 
     await queued(db, A, [1] * 200)
     await db.execute("UPDATE deliveries SET next_at = now() - interval '1 second' WHERE event_id = 1")
     await db.execute("UPDATE deliveries SET next_at = now() - interval '1 day' WHERE event_id > 1")
-    for _ in range(8):
+    for _ in range(30):
         leased = await lease(db, per_address=1)
         if leased:
             break

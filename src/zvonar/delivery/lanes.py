@@ -101,6 +101,8 @@ class Lanes:
         return rooms, self._first(), max(0, limit)
 
     def _room(self, lane: Lane) -> int:
+        if lane.waiting and not lane.quick:
+            return 0  # a look at it can wait until its few are gone
         ahead = lane.cap * min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001))) if lane.quick else _FEW
         depth = lane.cap + ahead
         return max(0, depth - len(lane.waiting) - len(lane.started))

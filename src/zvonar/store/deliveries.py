@@ -63,7 +63,7 @@ _SEEN: LiteralString = """CROSS JOIN LATERAL (
     FROM deliveries p
     WHERE p.address = a.address AND p.state = 'pending' AND p.next_at <= %(now)s
       AND (p.leased_until IS NULL OR p.leased_until < %(now)s)
-    ORDER BY p.next_at, p.delivery_id LIMIT CASE WHEN a.room > 0 THEN a.room + 32 ELSE 0 END
+    ORDER BY p.next_at, p.delivery_id LIMIT CASE WHEN a.room > 0 THEN a.room + 8 ELSE 0 END
 ) p"""
 
 # Whatever is due behind one that is due later was put off until then by PUT_OFF or at fan-out; what slipped through is
