@@ -29,12 +29,13 @@ class Account(Struct, frozen=True, kw_only=True):
     email: str | None  # whom to tell what goes wrong
 
 
-_ACCOUNT = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email"
+# Of an Account, in the order of its fields.
+COLUMNS = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email"
 
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
 SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id, %(email)s FROM tariffs WHERE name = %(tariff)s
-RETURNING {_ACCOUNT}
+RETURNING {COLUMNS}
 """
 
 ADD_KEY = "INSERT INTO keys (key_hash, account_id, kind) VALUES (%(key_hash)s, %(account_id)s, %(kind)s)"
@@ -54,17 +55,17 @@ INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
 SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
 
-SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {_ACCOUNT}"
+SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
 BY_KEY = f"""
-SELECT {_ACCOUNT} FROM accounts JOIN keys USING (account_id)
+SELECT {COLUMNS} FROM accounts JOIN keys USING (account_id)
 WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
   AND (expires_at IS NULL OR expires_at > now())
 """
 
-BY_ID = f"SELECT {_ACCOUNT} FROM accounts WHERE account_id = %(account_id)s"
+BY_ID = f"SELECT {COLUMNS} FROM accounts WHERE account_id = %(account_id)s"
 
-BY_NAME = f"SELECT {_ACCOUNT} FROM accounts WHERE name = %(name)s"
+BY_NAME = f"SELECT {COLUMNS} FROM accounts WHERE name = %(name)s"
 
 LOGIN = "SELECT account_id, password_hash FROM logins WHERE kind = %(kind)s AND login = %(login)s"
 

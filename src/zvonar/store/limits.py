@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, structs
 
 from zvonar.core.errors import Unauthorised
+from zvonar.store import accounts
 from zvonar.store.accounts import Account
 from zvonar.store.db import Database, rows
 
@@ -46,9 +47,9 @@ RETURNING true
 """
 
 # The same, for whoever a key belongs to: one look at both. An unknown key leaves no trace.
-USE_KEY = """
+USE_KEY = f"""
 WITH owner AS (
-    SELECT account_id, name, currency, timezone, countries, tariff_id, balance, held
+    SELECT {accounts.COLUMNS}
     FROM accounts JOIN keys USING (account_id)
     WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
       AND (expires_at IS NULL OR expires_at > now())
