@@ -61,7 +61,7 @@ async def test_dead_receivers_with_a_backlog_do_not_delay_a_living_one(
     async with AsyncExitStack() as stack:
         silent = await stack.enter_async_context(Receiver(hang))
         failing = await stack.enter_async_context(Receiver(refuse))
-        limits = Limits(poll=0.02, total=16, per_address=4)
+        limits = Limits(poll=0.02, total=16, per_address=4, drain=0.1)
         await stack.enter_async_context(worker(db, limits=limits, timeout=30.0))
         await happened(db, receiver.url(), range(4))
         await receiver.until(lambda r: len(r.taken) == 4)

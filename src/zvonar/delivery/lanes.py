@@ -15,7 +15,8 @@ from zvonar.store.deliveries import Delivery
 _FIRST = 4  # tries at once to an address that is not known yet
 _AHEAD = 0.5  # seconds of work in hand for an address that answers quickly, so that it never waits for the database
 _DEPTH = 32  # deliveries in hand for each that is being tried, at most
-_FEW = 4  # deliveries in hand for any other one
+_FEW = 4  # deliveries in hand for one that fails, but quickly
+_SLOW_HAND = 8  # deliveries in hand for each place of those that are not quick
 _SLOW = 1.0  # seconds after which an answer is not quick
 _BUSY = 5.0  # seconds for which an address to which something went is busy
 _REMEMBERED = 10_000  # addresses
@@ -96,14 +97,19 @@ class Lanes:
 
     def other_rooms(self) -> tuple[dict[str, int], int, int]:
         """The room of each known address, none for quick ones; that of an unknown one; how many in all."""
-        limit = self._limits.slow * 2 - self._waiting[False] - self._trying[False]
+        limit = self._limits.slow * _SLOW_HAND - self._waiting[False] - self._trying[False]
         rooms = {lane.address: 0 if lane.quick else self._room(lane) for lane in self._lanes.values()}
         return rooms, self._first(), max(0, limit)
 
     def _room(self, lane: Lane) -> int:
         if lane.waiting and not lane.quick:
             return 0  # a look at it can wait until its few are gone
-        ahead = lane.cap * min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001))) if lane.quick else _FEW
+        if lane.quick:
+            ahead = lane.cap * min(_DEPTH, int(_AHEAD / max(lane.pace, 0.001)))
+        else:
+            ahead = (
+                _FEW if lane.pace < _SLOW else 0
+            )  # whoever does not answer holds up what is in hand for it
         depth = lane.cap + ahead
         return max(0, depth - len(lane.waiting) - len(lane.started))
 

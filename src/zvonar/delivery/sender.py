@@ -31,7 +31,7 @@ _GATHER = (
 )
 _RECORD = 0.02  # seconds from a verdict to its settling, for the same reason
 _WALK = 0.05  # seconds from one look at all addresses to the next, at least
-_WALK_SHARE = 4.0  # times that a look took are left to others before the next
+_WALK_SHARE = 8.0  # times that a look took are left to others before the next
 _LOOK = 0.25  # seconds between looks at who does not answer
 _PATIENCE = 2.0  # seconds between tries at a database that is away
 
