@@ -38,7 +38,7 @@ from zvonar.line.asterisk.config import endpoint
 from zvonar.line.asterisk.process import Record
 from zvonar.service.operations import add_account
 from zvonar.service.plant import ARI_USER
-from zvonar.speech.audio import wav_duration_ms
+from zvonar.speech.formats import wav_duration_ms
 from zvonar.store import campaigns, clips, phone_lists, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database

@@ -1,16 +1,15 @@
-"""Where do the speech tests get their voice? From ZVONAR_TEST_ESPEAK (an argv prefix), else from the PATH."""
+"""Where do the speech tests get their voice? From the packages that the setup fetches."""
 
 import os
-import re
-import shlex
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from zvonar.line.asterisk.install import Espeak, ensure
 from zvonar.speech.synthesis.espeak import EspeakEngine
+
+from ..plant import CACHE
 
 VOICES = """Pty Language       Age/Gender VoiceName          File                 Other Languages
  5  ru              --/M      Russian            zle/ru
@@ -20,28 +19,16 @@ VARIANTS = " 5  variant         --/F      female3            !v/f3\n"
 
 
 @pytest.fixture(scope="session")
-def espeak_command() -> list[str]:
-    command = shlex.split(os.environ.get("ZVONAR_TEST_ESPEAK", ""))
-    if not command and (found := shutil.which("espeak-ng")):
-        command = [found]
-    if not command:
-        pytest.fail("No espeak-ng: install it or point ZVONAR_TEST_ESPEAK to one.")
-    return command
-
-
-@pytest.fixture(scope="session")
-def espeak_version(espeak_command: list[str]) -> str:
-    answer = subprocess.run(
-        [*espeak_command, "--version"], capture_output=True, text=True, timeout=10, check=True
-    )
-    match = re.search(r"text-to-speech: (\S+)", answer.stdout)
-    assert match, answer.stdout
-    return match[1]
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Espeak:
+    """The espeak-ng that `zvonar setup` fetches: a bare machine has no other."""
+    found = ensure(tmp_path_factory.mktemp("voice"), CACHE, print).espeak
+    assert found is not None
+    return found
 
 
 @pytest.fixture
-def espeak(espeak_command: list[str], espeak_version: str) -> EspeakEngine:
-    return EspeakEngine(espeak_command, os.environ, espeak_version)
+def espeak(installed: Espeak) -> EspeakEngine:
+    return EspeakEngine(installed.command, {**os.environ, **installed.env}, installed.version)
 
 
 @pytest.fixture
