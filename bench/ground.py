@@ -62,7 +62,7 @@ class Ground:
                 migrate(dsn)
                 yield dsn
             finally:
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                _drop(connection, name)
 
     @contextlib.contextmanager
     def service(self) -> Iterator[dict[str, psutil.Process]]:
@@ -98,6 +98,18 @@ class Ground:
             except subprocess.TimeoutExpired:
                 serving.kill()  # its roles notice that it is gone, and end
                 serving.wait()
+
+
+def _drop(connection: psycopg.Connection, name: str) -> None:
+    until = time.monotonic() + STOP
+    while True:
+        try:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            return
+        except psycopg.errors.InsufficientPrivilege:  # autovacuum is in it, which we may not end
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 @contextlib.contextmanager
