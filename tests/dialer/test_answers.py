@@ -65,7 +65,7 @@ def test_a_mark_that_comes_during_a_commit_is_in_the_next(store: Store) -> None:
     async def work() -> None:
         answers = Answers(store)  # type: ignore[arg-type]
         first = asyncio.create_task(answers.mark(1, leg(1), AT))
-        await asyncio.sleep(0.055)  # the first commit is under way
+        await asyncio.sleep(0.105)  # the first commit is under way
         await answers.mark(1, leg(2), AT)
         assert first.done()
 

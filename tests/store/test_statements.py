@@ -57,6 +57,7 @@ SAMPLES: dict[str, Any] = {
     "campaign_ids": [1],
     "calls": Jsonb([]),
     "scope": "x",
+    "quiet": "on",
     "scopes": ["x"],
     "untils": [NOW],
     "seconds": 1,

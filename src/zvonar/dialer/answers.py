@@ -8,7 +8,7 @@ from zvonar.store import legs
 from zvonar.store.db import Database
 from zvonar.store.legs import Answered
 
-_GATHER = 0.05  # seconds; nothing waits for a mark but the record of the call's end
+_GATHER = 0.1  # seconds; nothing waits for a mark but the record of the call's end
 
 
 class Answers:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString, TypeVar
+from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
 import psycopg
@@ -24,6 +24,7 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 Params = Mapping[str, Any] | Sequence[Any]
 
+_RING = 0.05  # seconds in which events gather for one ring
 _ACQUIRE = 10.0  # seconds to wait for a free connection
 _DEADLINES: dict[str, Any] = {
     "connect_timeout": 5,
@@ -50,6 +51,9 @@ class Database:
     def __init__(self, dsn: str, *, size: int = 8) -> None:
         self._dsn = dsn
         self._looking: asyncio.Task[None] | None = None
+        self._rung = float("-inf")  # loop time of the last statement that rang for events
+        self._planned: asyncio.TimerHandle | None = None
+        self._ringing: asyncio.Task[None] | None = None
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
             min_size=1,
@@ -73,9 +77,12 @@ class Database:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
+        self._unplan_ring()
+        helpers = {helper for helper in (self._looking, self._ringing) if helper is not None}
+        for helper in helpers:
+            helper.cancel()
+        if helpers:
+            await asyncio.wait(helpers)
         await self._pool.close(timeout=5.0)
 
     @asynccontextmanager
@@ -104,6 +111,36 @@ class Database:
             psycopg.OperationalError
         ):  # the pool is closing, or there is no server at all
             await self._pool.check()
+
+    def quiet(self) -> Literal["on", "off"]:
+        """Whether the statement that comes now leaves the ring for its events to others: only some ring, for all.
+
+        A commit that notifies waits for the one before it. Whoever was quiet calls `ring_later` once it is committed.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._rung + _RING:
+            return "on"
+        self._rung = now
+        self._unplan_ring()
+        return "off"
+
+    def ring_later(self, quiet: Literal["on", "off"]) -> None:
+        """After a quiet commit: if no other statement rings in a moment, it is done on its own."""
+        if quiet == "on" and self._planned is None:
+            self._planned = asyncio.get_running_loop().call_later(_RING, self._ring)
+
+    def _unplan_ring(self) -> None:
+        if self._planned is not None:
+            self._planned.cancel()
+            self._planned = None
+
+    def _ring(self) -> None:
+        self._planned = None
+        self._ringing = asyncio.create_task(self._notify(), name="pool-ring")
+
+    async def _notify(self) -> None:
+        with contextlib.suppress(StoreUnavailable):  # the fan-out looks by itself every second
+            await self.execute("NOTIFY zvonar_outbox")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

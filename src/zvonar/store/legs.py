@@ -71,6 +71,7 @@ SELECT place_leg(
     p_hold => %(hold)s, p_held_by_campaign => %(held_by_campaign)s, p_guarded => %(guarded)s,
     p_max_channels => %(max_channels)s, p_calls_per_second => %(calls_per_second)s, p_next_leg => %(next_leg)s,
     p_now => %(now)s)
+FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
 # The last look before the INVITE: from this commit on the leg counts as dialled, whatever happens to us. The lock
@@ -91,7 +92,7 @@ WITH told AS (
     SELECT account_id, leg_id, at FROM unnest(%(account_ids)s::bigint[], %(leg_ids)s::text[], %(ats)s::timestamptz[])
         AS t (account_id, leg_id, at)
 ), hasty AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true)
+    SELECT set_config('synchronous_commit', 'off', true), set_config('zvonar.rings_outbox', %(quiet)s, true)
 ), leg AS (
     UPDATE legs l SET phase = 'answered', answered_at = told.at FROM told, hasty
     WHERE l.account_id = told.account_id AND l.leg_id = told.leg_id AND l.phase = 'dialled'
@@ -113,6 +114,7 @@ SELECT end_leg(
     p_billed_seconds => %(billed_seconds)s, p_cost => %(cost)s, p_choice => %(choice)s,
     p_status_name => %(status_name)s, p_steps => %(steps)s, p_recording => %(recording)s, p_final => %(final)s,
     p_state => %(state)s, p_call_end => %(call_end)s, p_due_at => %(due_at)s, p_now => %(now)s)
+FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
 # A leg that never had an INVITE is taken back: no attempt is burnt, and its number is not used again. The call goes
@@ -227,13 +229,16 @@ async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Re
 
     Asked again after StoreUnavailable it finds the leg that it had committed.
     """
+    quiet = db.quiet()
     params = {
         **msgspec.structs.asdict(wanted),
         "rate": Jsonb(msgspec.to_builtins(wanted.rate)),
         "guarded": wanted.guarded or wanted.held_by_campaign,
+        "quiet": quiet,
         "now": now,
     }
     placed = str(await db.value(PLACE, params))
+    db.ring_later(quiet)
     return LegId.parse(placed) if "." in placed else Refusal(placed)
 
 
@@ -248,18 +253,22 @@ async def mark_dialled(db: Database, *, account_id: int, leg: LegId, epoch: int,
 
 async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
     """Commit that these callees answered; a leg that has ended meanwhile stays as it is."""
+    quiet = db.quiet()
     params = {
         "account_ids": [one.account_id for one in answered],
         "leg_ids": [str(one.leg) for one in answered],
         "ats": [one.at for one in answered],
+        "quiet": quiet,
     }
     await db.execute(ANSWERED, params)
+    db.ring_later(quiet)
 
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     """End a leg with everything that follows from it; False where it had ended already."""
     after = ended.next
     outcome = ended.outcome
+    quiet = db.quiet()
     params = {
         "account_id": ended.account_id,
         "campaign_id": ended.campaign_id,
@@ -281,9 +290,12 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
         "state": str(after.state) if after else None,
         "call_end": str(after.call_end) if after and after.call_end else None,
         "due_at": after.due_at if after else None,
+        "quiet": quiet,
         "now": now,
     }
-    return bool(await db.value(END, params))
+    ended_now = bool(await db.value(END, params))
+    db.ring_later(quiet)
+    return ended_now
 
 
 async def take_back(db: Database, *, account_id: int, leg: LegId, now: datetime) -> bool:

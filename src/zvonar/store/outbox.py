@@ -73,7 +73,7 @@ SELECT event_id, account_id, campaign_id, call_id, kind, at, payload, render_tri
        AND p.campaign_id = o.campaign_id AND coalesce(p.call_id, 0) = coalesce(o.call_id, 0)
        AND p.event_id < o.event_id) AS behind
 FROM outbox o
-WHERE fanned_out_at IS NULL AND render_error IS NULL ORDER BY event_id LIMIT %(limit)s FOR UPDATE
+WHERE fanned_out_at IS NULL AND render_error IS NULL ORDER BY event_id LIMIT %(limit)s
 """
 
 # What is for a disabled receiver is kept for the day on which it is enabled again; what is behind one that failed is
