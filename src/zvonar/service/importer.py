@@ -1,4 +1,4 @@
-"""The process of one list of numbers: `python -m zvonar.service.importer ACCOUNT LIST`, started by a worker."""
+"""Who works a list of numbers off? `python -m zvonar.service.importer ACCOUNT LIST`, a process started by a worker."""
 
 import asyncio
 import gc
