@@ -12,7 +12,7 @@ from zvonar.delivery.bell import Bell, pause
 from zvonar.delivery.meters import DeliveryMeters
 from zvonar.store import outbox
 from zvonar.store.db import Database, StoreUnavailable
-from zvonar.store.outbox import Renderer
+from zvonar.store.outbox import Look, Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +38,10 @@ class Fanout:
         backoff: Backoff,
         meters: DeliveryMeters,
         clock: Callable[[], datetime],
+        look: Look | None = None,
     ) -> None:
         self.bell = Bell()  # rings when the outbox grew
+        self._look = look  # makes a renderer for what has to be looked up
         self._db = db
         self._render = render
         self._made = made  # told when there are new deliveries
@@ -53,7 +55,12 @@ class Fanout:
         while not stop.is_set():
             try:
                 batch = await outbox.fan_out(
-                    self._db, self._render, now=self._clock(), next_try=self._next_try, limit=BATCH
+                    self._db,
+                    self._render,
+                    now=self._clock(),
+                    next_try=self._next_try,
+                    limit=BATCH,
+                    look=self._look,
                 )
             except StoreUnavailable as exc:
                 log.warning("delivery.fanout_waiting", reason=str(exc), pause=wait)

@@ -1,6 +1,6 @@
 """Which facts have not been told yet? Events become deliveries, each rendered once, in their order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -34,6 +34,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 
 Renderer = Callable[[Event], Sequence[Rendered]]
+# Makes a renderer for a batch of events, with what it has to look up for them in the transaction of their fan-out.
+Look = Callable[[Connection, Sequence[Event]], Awaitable[Renderer]]
 
 
 class Unrendered(Struct, frozen=True, kw_only=True):
@@ -166,7 +168,13 @@ class NextTry(Protocol):
 
 
 async def fan_out(
-    db: Database, render: Renderer, *, now: datetime, next_try: NextTry, limit: int = 500
+    db: Database,
+    render: Renderer,
+    *,
+    now: datetime,
+    next_try: NextTry,
+    limit: int = 500,
+    look: Look | None = None,
 ) -> Batch:
     """Turn pending events into deliveries, each rendered once. Nothing where another process is at it.
 
@@ -180,6 +188,7 @@ async def fan_out(
         events = await rows(connection, _Pending, PENDING, {"limit": limit})
         if not events:
             return Batch(events=0, deliveries=0, parked=())
+        renderers = [render] if look is None else [render, await look(connection, events)]
         made: list[tuple[Event, Rendered]] = []
         done: list[int] = []
         aside: list[Unrendered] = []
@@ -193,7 +202,7 @@ async def fan_out(
                 )
                 continue
             try:
-                rendered = [_sound(one) for one in render(event)]
+                rendered = [_sound(one) for made_by in renderers for one in made_by(event)]
             except Exception as exc:  # whatever a dialect stumbles over; others' events must go on
                 tries = event.render_tries + 1
                 failed = Unrendered(
