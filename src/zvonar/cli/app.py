@@ -2,7 +2,7 @@
 
 import typer
 
-from zvonar.cli import accounts, campaigns, deliveries, demo, home, imports, phone_lists, serve, trunks
+from zvonar.cli import accounts, campaigns, crm, deliveries, demo, home, imports, phone_lists, serve, trunks
 
 app = typer.Typer(
     name="zvonar",
@@ -19,6 +19,7 @@ app.command("demo")(demo.demo)
 app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
 campaigns.commands.command("import")(imports.import_)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
+app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")

@@ -6,12 +6,14 @@ from datetime import datetime
 from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters
+from zvonar.dialects import recordings
 from zvonar.dialects.autocall import callbacks
 from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.speech.links import RecordingLinks
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
@@ -31,4 +33,9 @@ def routes(
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
+        *recordings.routes(
+            recordings.Service(
+                db=db, recordings=media.recordings, links=RecordingLinks(media.secret), now=now
+            )
+        ),
     ]

@@ -70,19 +70,24 @@ OF_ACCOUNTS = f"""
 SELECT {COLUMNS} FROM crm_connections WHERE account_id = ANY(%(account_ids)s) AND state <> 'off'
 """
 
-# The tag stays whatever else changes, so that what was logged before is still known.
+# The tag stays as long as it is the same account of the CRM, so that what was logged before is still known.
 PUT = f"""
 INSERT INTO crm_connections AS c (account_id, tag, base_url, state, kind, credentials, expires_at, settings,
     crm_account_id, customers, connected_at, updated_at)
 VALUES (%(account_id)s, %(tag)s, %(base_url)s, 'connected', %(crm_kind)s, %(credentials)b, %(expires_at)s,
     %(settings)s, %(crm_account_id)s, %(customers)s, %(now)s, %(now)s)
-ON CONFLICT (account_id) DO UPDATE SET base_url = excluded.base_url, state = 'connected', kind = excluded.kind,
+ON CONFLICT (account_id) DO UPDATE SET
+    tag = CASE WHEN c.crm_account_id IS NOT DISTINCT FROM excluded.crm_account_id
+               AND (c.crm_account_id IS NOT NULL OR c.base_url = excluded.base_url) THEN c.tag ELSE excluded.tag END,
+    base_url = excluded.base_url, state = 'connected', kind = excluded.kind,
     credentials = excluded.credentials, version = c.version + 1, expires_at = excluded.expires_at,
     refreshing_until = NULL, crm_account_id = excluded.crm_account_id, customers = excluded.customers, trouble = NULL,
     trouble_status = NULL, trouble_since = NULL, troubles = 0, connected_at = excluded.connected_at,
     updated_at = excluded.updated_at
 RETURNING {COLUMNS}
 """
+
+FORGET_CARDS = "DELETE FROM crm_cards WHERE account_id = %(account_id)s"
 
 SET = f"""
 UPDATE crm_connections SET settings = %(settings)s, updated_at = %(now)s
@@ -209,6 +214,8 @@ async def put(
     async with db.transaction() as connection:
         made = await row(connection, CrmConnection, PUT, params)
         assert made is not None
+        if made.tag == tag:  # another CRM, which has none of the cards that we made
+            await connection.execute(FORGET_CARDS, {"account_id": account_id})
         waited = await receivers.reopen(connection, account_id, address(account_id), now=now)
     return made, waited or 0
 

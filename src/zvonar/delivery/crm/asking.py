@@ -154,11 +154,16 @@ class Asking:
     ) -> Reply:
         """One request. Its answer may be whatever it is, trouble included. Raises CredentialsUnreadable."""
         token = self._tokens.access(self.crm)
-        slot, self._first = self._first, None
         url = URL(self.crm.base_url + path).with_query(query)
-        return await self._http.ask(
-            slot or await self._tokens.slot(self.crm), method, url, token=token, body=body
-        )
+        slot = await self.ready()
+        self._first = None
+        return await self._http.ask(slot, method, url, token=token, body=body)
+
+    async def ready(self) -> Slot:
+        """Have a slot for the next request: what is written down now is followed by it at once."""
+        if self._first is None:
+            self._first = await self._tokens.slot(self.crm)
+        return self._first
 
     async def read(self, path: str, *, query: list[tuple[str, str]] | None = None) -> Reply:
         """A GET that has an answer. Raises CrmTrouble."""

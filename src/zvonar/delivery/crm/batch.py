@@ -173,6 +173,7 @@ class Push:
     async def _sent(
         self, path: str, body: bytes, uniqs: Sequence[str], *, way: Way
     ) -> tuple[Reply, datetime]:
+        await self._asking.ready()
         now = self._clock()
         if (
             way != "calls"

@@ -50,22 +50,13 @@ class Cards:
 
         The others were made before and are not found yet, or are being made. Raises CrmTrouble.
         """
-        mine = set(await crm_cards.claim(self._db, self._account_id, phones, now=self._clock()))
         known: dict[str, int] = {}
-        for phone, card in (await crm_cards.of(self._db, self._account_id, phones)).items():
-            if phone in mine or card.contact_id is not None:
-                continue
-            if card.claimed_at + self._rest < self._clock() and await crm_cards.take_over(
-                self._db, self._account_id, card, now=self._clock()
-            ):
-                contact_id = await self._search(phone)
-                if contact_id is None:
-                    mine.add(phone)
-                else:
-                    known[phone] = contact_id
-        await crm_cards.made(
-            self._db, self._account_id, [(phone, made, None) for phone, made in known.items()]
-        )
+        for card in (await crm_cards.of(self._db, self._account_id, phones)).values():
+            if card.contact_id is None and self._old(card):
+                await self._look_for(card, known)
+        # First the slot: a claim is followed by its request at once, or it would look forgotten.
+        await self._asking.ready()
+        mine = await crm_cards.claim(self._db, self._account_id, phones, now=self._clock())
         made, refused = await self._contacts(sorted(mine))
         known.update(made)
         if self._settings.unknown == "lead" and known:
@@ -87,6 +78,17 @@ class Cards:
                     await crm_cards.made(self._db, self._account_id, [(phone, None, lead_id)])
         if lacking:
             await self._leads(lacking)
+
+    async def _look_for(self, card: Card, known: dict[str, int]) -> None:
+        """Whoever claimed it has not been heard of: is the card there? If not, anybody may claim it again."""
+        if not await crm_cards.take_over(self._db, self._account_id, card, now=self._clock()):
+            return
+        contact_id = await self._search(card.phone)
+        if contact_id is None:
+            await crm_cards.drop(self._db, self._account_id, [card.phone])
+        else:
+            known[card.phone] = contact_id
+            await crm_cards.made(self._db, self._account_id, [(card.phone, contact_id, None)])
 
     def _old(self, card: Card) -> bool:
         return card.claimed_at + self._rest < self._clock()

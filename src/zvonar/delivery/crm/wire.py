@@ -28,6 +28,9 @@ _MOST: Final = 8 << 20  # bytes of an answer; 250 notes have some hundred thousa
 _HEAD: Final = 1024  # bytes of it for the log
 # Longer than the pauses between requests, so that most find a connection; what a close costs is one try.
 _KEEP_ALIVE: Final = 15.0
+# Seconds: a slot counts for 15, of which a request may need ten to leave. And what was written down before must be
+# true when it leaves.
+_LATE: Final = 4.0
 _SCHEMES: Final = {"https": 443, "http": 80}
 
 
@@ -125,6 +128,8 @@ class CrmHttp:
             headers["Authorization"] = f"Bearer {token}"
         try:
             await asyncio.sleep(max(0.0, slot.leaves - loop.time()))
+            if loop.time() - slot.leaves > _LATE:
+                raise TimeoutError
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=context
             ) as response:
