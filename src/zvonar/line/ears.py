@@ -1,4 +1,4 @@
-"""What does a script need of whoever recognises words on a line? A protocol; `speech` and the gateway stand behind it."""
+"""What does a script need of whoever recognises words on a line? A protocol, with speech and gateway behind it."""
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
