@@ -18,12 +18,12 @@ from zvonar.delivery.crm.settings import CrmSettings
 from zvonar.delivery.crm.wire import CrmHttp
 from zvonar.service import crm as service
 from zvonar.service.home import Home
-from zvonar.store import accounts, crm_attempts, crm_calls, crm_connections, crm_paces
+from zvonar.store import accounts, push_attempts, push_calls, push_connections, push_paces
 from zvonar.store.accounts import Account
-from zvonar.store.crm_attempts import Wanted
-from zvonar.store.crm_calls import Counts, Entry
-from zvonar.store.crm_connections import CrmConnection, NotConnected
 from zvonar.store.db import Database
+from zvonar.store.push_attempts import Wanted
+from zvonar.store.push_calls import Counts, Entry
+from zvonar.store.push_connections import CrmConnection, NotConnected
 
 commands = typer.Typer(no_args_is_help=True)
 
@@ -136,7 +136,7 @@ def disconnect(account: AccountOption, json: Json = False) -> None:
     """Forget an account's keys and push nothing more. What was logged stays known, so it is never logged again."""
 
     async def change(db: Database) -> None:
-        await crm_connections.off(db, (await accounts.named(db, account)).account_id, now=now())
+        await push_connections.off(db, (await accounts.named(db, account)).account_id, now=now())
 
     with_database(change)
     show({"state": "off"}, as_json=json, lines=lambda: "Disconnected; the keys are forgotten.")
@@ -149,9 +149,9 @@ def show_(account: AccountOption, json: Json = False) -> None:
 
     async def find(db: Database) -> tuple[CrmConnection, Counts, datetime | None]:
         owner = await accounts.named(db, account)
-        crm = await crm_connections.get(db, owner.account_id)
-        counted = await crm_calls.counts(db, owner.account_id, crm_connections.address(owner.account_id))
-        return crm, counted, await crm_paces.waiting(db, crm.base_url)
+        crm = await push_connections.get(db, owner.account_id)
+        counted = await push_calls.counts(db, owner.account_id, push_connections.address(owner.account_id))
+        return crm, counted, await push_paces.waiting(db, crm.base_url)
 
     crm, counted, waiting = with_database(find)
     public_url = settings().public_url
@@ -219,7 +219,7 @@ def set_(
 
     async def change(db: Database) -> CrmConnection:
         owner = await accounts.named(db, account)
-        crm = await crm_connections.get(db, owner.account_id)
+        crm = await push_connections.get(db, owner.account_id)
         before = crm_settings.read(crm.settings)
         after = msgspec.structs.replace(
             before,
@@ -228,7 +228,7 @@ def set_(
             **changes,
         )
         checked = crm_settings.read(msgspec.to_builtins(after))
-        return await crm_connections.set_settings(db, owner.account_id, checked.document(), now=now())
+        return await push_connections.set_settings(db, owner.account_id, checked.document(), now=now())
 
     changed = crm_settings.read(with_database(change).settings)
     show(_settings(changed), as_json=json, lines=lambda: "\n".join(_setting_lines(changed)))
@@ -244,12 +244,12 @@ def backfill(
 ) -> None:
     """Push the calls of a period that are not in the CRM. May be repeated: what is there is not pushed again."""
 
-    async def filling(db: Database) -> crm_attempts.Backfilled:
+    async def filling(db: Database) -> push_attempts.Backfilled:
         owner = await accounts.named(db, account)
-        crm = await crm_connections.get(db, owner.account_id)
+        crm = await push_connections.get(db, owner.account_id)
         if crm.state == "off":
             raise NotConnected()
-        return await crm_attempts.backfill(db, _wanted(owner, crm, since, until), now=now())
+        return await push_attempts.backfill(db, _wanted(owner, crm, since, until), now=now())
 
     done = with_database(filling)
     show(
@@ -276,10 +276,10 @@ def dry_run(
 
     async def find(db: Database) -> list[dict[str, Any]]:
         owner = await accounts.named(db, account)
-        crm = await crm_connections.get(db, owner.account_id)
+        crm = await push_connections.get(db, owner.account_id)
         chosen = crm_settings.read(crm.settings)
         start = since or now().astimezone(zone_of(owner.timezone)).replace(tzinfo=None) - timedelta(days=1)
-        found = await crm_attempts.page(db, _wanted(owner, crm, start, until), limit=limit)
+        found = await push_attempts.page(db, _wanted(owner, crm, start, until), limit=limit)
         return [
             {
                 "state": one.state,
@@ -321,11 +321,11 @@ def log(
 
     async def find(db: Database) -> tuple[CrmConnection, list[Entry]]:
         owner = await accounts.named(db, account)
-        crm = await crm_connections.get(db, owner.account_id)
-        return crm, await crm_calls.log(
+        crm = await push_connections.get(db, owner.account_id)
+        return crm, await push_calls.log(
             db,
             owner.account_id,
-            crm_connections.address(owner.account_id),
+            push_connections.address(owner.account_id),
             state=str(state) if state is not None else None,
             since=_local(since, owner),
             until=_local(until, owner),

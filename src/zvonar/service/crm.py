@@ -18,10 +18,10 @@ from zvonar.delivery.crm.vault import Credentials, Vault
 from zvonar.delivery.crm.wire import CrmHttp, Reply, origin
 from zvonar.service.home import Home
 from zvonar.speech.links import RecordingLinks
-from zvonar.store import crm_connections, crm_paces
-from zvonar.store.crm_connections import CrmConnection, Kind, NotConnected
-from zvonar.store.crm_paces import Slot
+from zvonar.store import push_connections, push_paces
 from zvonar.store.db import Database
+from zvonar.store.push_connections import CrmConnection, Kind, NotConnected
+from zvonar.store.push_paces import Slot
 
 _PATIENCE = 20.0  # seconds for a slot: a person waits
 _NO_CUSTOMERS = ("unavailable", "disabled")  # of customers_mode
@@ -86,12 +86,12 @@ async def connect(
     if (exc := objection(reply)) is not None or reply.status != 200:
         raise CrmRefused(_said(reply, str(exc.trouble) if exc is not None else "strange"))
     try:
-        known = await crm_connections.get(db, account_id)
+        known = await push_connections.get(db, account_id)
         settings: dict[str, Any] = known.settings
     except NotConnected:
         settings = CrmSettings().document()
     number = reply.under("id")
-    made, waited = await crm_connections.put(
+    made, waited = await push_connections.put(
         db,
         account_id,
         tag=f"zv{secrets.token_hex(4)}",
@@ -105,7 +105,7 @@ async def connect(
         now=now,
     )
     # Whoever connects it has seen to what was in the way.
-    await crm_paces.free(db, base_url)
+    await push_paces.free(db, base_url)
     name = reply.under("name")
     return made, name if isinstance(name, str) else "", waited
 
@@ -147,12 +147,12 @@ async def _slot(db: Database, base_url: str) -> Slot:
         async with asyncio.timeout(_PATIENCE):
             while True:
                 async with db.connection() as connection:
-                    taken = await crm_paces.take(connection, base_url, count=PER_SECOND)
+                    taken = await push_paces.take(connection, base_url, count=PER_SECOND)
                 if isinstance(taken, Slot):
                     return taken
                 if taken > _PATIENCE:
                     # It wants to be left alone; a person who connects it may try all the same.
-                    await crm_paces.free(db, base_url)
+                    await push_paces.free(db, base_url)
                     continue
                 await asyncio.sleep(taken)
     except TimeoutError:

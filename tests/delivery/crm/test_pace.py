@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from zvonar.delivery.crm.settings import CrmSettings
-from zvonar.store import crm_paces
-from zvonar.store.crm_paces import Slot
+from zvonar.store import push_paces
 from zvonar.store.db import Database
+from zvonar.store.push_paces import Slot
 
 from .sink import Sink
 from .world import connected, ended, phone, pushing, until_done
@@ -21,7 +21,7 @@ SECOND = timedelta(seconds=1)
 
 async def taken(db: Database) -> Slot | float:
     async with db.connection() as connection:
-        return await crm_paces.take(connection, ORIGIN, count=COUNT)
+        return await push_paces.take(connection, ORIGIN, count=COUNT)
 
 
 async def asks(db: Database, times: int) -> list[datetime]:
@@ -35,7 +35,7 @@ async def asks(db: Database, times: int) -> list[datetime]:
         await asyncio.sleep(max(0.0, slot.leaves - loop.time()))
         now = loop.time()
         left.append(slot.left(now))
-        await crm_paces.sent(db, slot, left=now)
+        await push_paces.sent(db, slot, left=now)
     return left
 
 
@@ -57,12 +57,12 @@ async def test_what_has_not_left_yet_counts_as_if_it_left_at_any_moment(db: Data
     assert isinstance(await taken(db), float)
     # Even once their seconds are over, as long as nobody says that they have left.
     await db.execute(
-        "UPDATE crm_paces SET granted = ARRAY(SELECT g - interval '5 seconds' FROM unnest(granted) g)"
+        "UPDATE push_paces SET granted = ARRAY(SELECT g - interval '5 seconds' FROM unnest(granted) g)"
     )
     assert isinstance(await taken(db), float)
     # Those of a process that died do not count for ever.
     await db.execute(
-        "UPDATE crm_paces SET granted = ARRAY(SELECT g - interval '11 seconds' FROM unnest(granted) g)"
+        "UPDATE push_paces SET granted = ARRAY(SELECT g - interval '11 seconds' FROM unnest(granted) g)"
     )
     assert isinstance(await taken(db), Slot)
 
@@ -73,20 +73,20 @@ async def test_a_slot_that_was_not_used_is_free_again(db: Database) -> None:
         while not isinstance(slot, Slot):
             await asyncio.sleep(slot)
             slot = await taken(db)
-        await crm_paces.sent(db, slot, left=None)
-    assert await db.value("SELECT cardinality(sent) + cardinality(granted) FROM crm_paces") == 0
+        await push_paces.sent(db, slot, left=None)
+    assert await db.value("SELECT cardinality(sent) + cardinality(granted) FROM push_paces") == 0
 
 
 async def test_a_crm_that_wants_to_be_left_alone_is(db: Database) -> None:
-    await crm_paces.hold(db, ORIGIN, seconds=60.0)
+    await push_paces.hold(db, ORIGIN, seconds=60.0)
     wait = await taken(db)
     assert isinstance(wait, float)
     assert 50 < wait <= 60
-    await crm_paces.hold(db, ORIGIN, seconds=1.0)  # a shorter wish does not undo it
+    await push_paces.hold(db, ORIGIN, seconds=1.0)  # a shorter wish does not undo it
     wait = await taken(db)
     assert isinstance(wait, float)
     assert wait > 50
-    await crm_paces.free(db, ORIGIN)
+    await push_paces.free(db, ORIGIN)
     assert isinstance(await taken(db), Slot)
 
 
@@ -95,7 +95,7 @@ async def test_requests_of_all_kinds_count_together(
 ) -> None:
     """Two processes, and calls of which half need a card: posts, contacts, and posts again."""
     left: list[datetime] = []
-    sent = crm_paces.sent
+    sent = push_paces.sent
 
     async def noted(to: Database, slot: Slot, *, left: float | None) -> None:
         if left is not None:
@@ -103,7 +103,7 @@ async def test_requests_of_all_kinds_count_together(
         await sent(to, slot, left=left)
 
     moments = left
-    monkeypatch.setattr(crm_paces, "sent", noted)
+    monkeypatch.setattr(push_paces, "sent", noted)
     for call in range(1, 401, 2):
         sink.contact(phone(call))
     await connected(db, sink.url, CrmSettings(unknown="contact"))

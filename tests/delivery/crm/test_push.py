@@ -191,7 +191,7 @@ async def test_a_crm_that_closes_itself_is_left_alone_and_its_operator_told(
     await ended(db, range(1, 3))
     async with pushing(db):
         await sink.until(lambda s: len(s.asked) >= 2)
-        assert await db.value("SELECT trouble FROM crm_connections") == trouble
+        assert await db.value("SELECT trouble FROM push_connections") == trouble
         await eventually(
             lambda: db.value("SELECT count(*) = 1 FROM outbox WHERE payload ->> 'about' = 'crm_trouble'")
         )
@@ -199,7 +199,7 @@ async def test_a_crm_that_closes_itself_is_left_alone_and_its_operator_told(
         sent = await until_done(db, 2)
     assert {one.tries for one in sent} == {1}
     assert set(sink.logged().values()) == {1}
-    assert await db.value("SELECT trouble FROM crm_connections") is None
+    assert await db.value("SELECT trouble FROM push_connections") is None
 
 
 async def test_missing_rights_are_a_trouble_of_the_crm_and_not_of_a_call(db: Database, sink: Sink) -> None:
@@ -224,7 +224,7 @@ async def test_one_call_that_is_not_acceptable_costs_the_others_nothing(db: Data
     await connected(db, sink.url)
     await ended(db, range(1, 6), [*map(phone, (1, 2)), "bad", *map(phone, (4, 5))])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT count(*) = 5 FROM crm_calls WHERE settled_at IS NOT NULL"))
+        await eventually(lambda: db.value("SELECT count(*) = 5 FROM push_calls WHERE settled_at IS NOT NULL"))
     assert {row.uniq: row.state for row in await log(db)} == {
         **{uniq(call): "logged" for call in (1, 2, 4, 5)},
         uniq(3): "refused",
@@ -244,7 +244,9 @@ async def test_a_refusal_that_names_no_call_is_divided_until_it_does(db: Databas
     await connected(db, sink.url)
     await ended(db, range(1, 12), ["bad" if call == 7 else phone(call) for call in range(1, 12)])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT count(*) = 11 FROM crm_calls WHERE settled_at IS NOT NULL"))
+        await eventually(
+            lambda: db.value("SELECT count(*) = 11 FROM push_calls WHERE settled_at IS NOT NULL")
+        )
     states = {row.uniq: row.state for row in await log(db)}
     assert states.pop(uniq(7)) == "refused"
     assert set(states.values()) == {"logged"}
@@ -281,6 +283,6 @@ async def test_the_guard_holds_for_a_crm_too(db: Database, sink: Sink) -> None:
     await connected(db, sink.url)
     await ended(db, [1])
     async with pushing(db, allowed=()):
-        await eventually(lambda: db.value("SELECT coalesce(max(troubles), 0) >= 2 FROM crm_connections"))
+        await eventually(lambda: db.value("SELECT coalesce(max(troubles), 0) >= 2 FROM push_connections"))
     assert sink.asked == []
-    assert await db.value("SELECT trouble FROM crm_connections") == "away"
+    assert await db.value("SELECT trouble FROM push_connections") == "away"

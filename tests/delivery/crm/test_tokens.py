@@ -8,7 +8,7 @@ from aiohttp import web
 
 from zvonar.delivery import letters
 from zvonar.delivery.crm.vault import Credentials, CredentialsUnreadable, Vault
-from zvonar.store import crm_connections, receivers
+from zvonar.store import push_connections, receivers
 from zvonar.store.db import Database
 
 from .sink import Asked, Proceed, Sink, problem, token
@@ -46,7 +46,7 @@ async def test_a_token_is_refreshed_before_its_end_by_one_of_many_processes(
     assert refreshes(sink) == 1
     assert {asked.token for asked in sink.requests("POST", "/api/v4/calls")} == {token(1)}
     assert set(sink.logged().values()) == {1}
-    crm = await crm_connections.get(db, ACCOUNT)
+    crm = await push_connections.get(db, ACCOUNT)
     kept = VAULT.open(ACCOUNT, crm.credentials)
     assert (kept.access_token, kept.refresh_token) == (token(1), "refresh-1")
     assert crm.expires_at is not None
@@ -77,12 +77,12 @@ async def test_a_lost_refresh_token_is_a_state_with_a_letter_and_nothing_is_lost
     await connected(db, sink.url, oauth=True, expires_at=datetime.now(UTC) + SOON_OVER)
     await ended(db, [1])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT state = 'lost' FROM crm_connections"))
+        await eventually(lambda: db.value("SELECT state = 'lost' FROM push_connections"))
         await ended(db, [2])  # what ends meanwhile waits with the rest
         await eventually(lambda: db.value("SELECT count(*) = 2 FROM deliveries WHERE state = 'disabled'"))
         (trouble,) = await receivers.troubled(db, ACCOUNT)
         assert (trouble.address, trouble.reason, trouble.waiting) == ("amocrm:1", "unauthorised", 2)
-        crm = await crm_connections.get(db, ACCOUNT)
+        crm = await push_connections.get(db, ACCOUNT)
         assert (crm.trouble, crm.trouble_status) == ("unauthorised", 400)
         (facts,) = await mail(db)
         subject, text = letters.crm_lost(facts)
@@ -108,7 +108,7 @@ async def test_a_long_lived_token_that_is_refused_is_lost_at_once(db: Database, 
     await connected(db, sink.url)
     await ended(db, [1])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT state = 'lost' FROM crm_connections"))
+        await eventually(lambda: db.value("SELECT state = 'lost' FROM push_connections"))
     assert refreshes(sink) == 0
     assert [one.state for one in await deliveries(db)] == ["disabled"]
 
@@ -136,7 +136,7 @@ async def test_a_token_that_is_refused_as_soon_as_it_is_fresh_is_lost(db: Databa
     await connected(db, sink.url, oauth=True)
     await ended(db, [1])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT state = 'lost' FROM crm_connections"))
+        await eventually(lambda: db.value("SELECT state = 'lost' FROM push_connections"))
     assert refreshes(sink) == 1
 
 
@@ -163,11 +163,11 @@ async def test_with_another_key_file_nothing_is_sent_and_nothing_lost(db: Databa
     await connected(db, sink.url, credentials=sealed)
     await ended(db, [1])
     async with pushing(db):
-        await eventually(lambda: db.value("SELECT trouble = 'strange' FROM crm_connections"))
+        await eventually(lambda: db.value("SELECT trouble = 'strange' FROM push_connections"))
         assert sink.asked == []
         sink.contact(phone(1))
         await connected(db, sink.url)
-        await eventually(lambda: db.value("SELECT count(*) = 0 FROM crm_calls WHERE state <> 'logged'"))
+        await eventually(lambda: db.value("SELECT count(*) = 0 FROM push_calls WHERE state <> 'logged'"))
         await asyncio.wait_for(until_done(db, 1), 30)
 
 

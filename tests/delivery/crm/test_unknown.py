@@ -122,7 +122,7 @@ async def test_a_lead_that_was_not_made_is_made_with_the_next_call(db: Database,
         await asyncio.sleep(0)
         await ended(db, [2], [phone(1)])
         await until_done(db, 2)
-        await eventually(lambda: db.value("SELECT lead_id IS NOT NULL FROM crm_cards"))
+        await eventually(lambda: db.value("SELECT lead_id IS NOT NULL FROM push_cards"))
     assert len(sink.contacts) == len(sink.leads) == 1
     assert sink.logged() == {uniq(1): 1, uniq(2): 1}
 

@@ -17,9 +17,9 @@ from zvonar.delivery.guard import networks
 from zvonar.delivery.lanes import Limits
 from zvonar.delivery.worker import deliver
 from zvonar.speech.links import RecordingLinks
-from zvonar.store import crm_connections, sessions
-from zvonar.store.crm_connections import CrmConnection
+from zvonar.store import push_connections, sessions
 from zvonar.store.db import Database
+from zvonar.store.push_connections import CrmConnection
 
 from .sink import DEADLINE, Sink, token
 
@@ -106,7 +106,7 @@ async def connected(
         "now": now,
         **more,
     }
-    made, _ = await crm_connections.put(db, ACCOUNT, **given)  # type: ignore[arg-type]
+    made, _ = await push_connections.put(db, ACCOUNT, **given)  # type: ignore[arg-type]
     return made
 
 
@@ -145,7 +145,7 @@ async def ended(
 
 async def log(db: Database) -> list[Row]:
     return await db.rows(
-        Row, "SELECT uniq, state, note_id, entity_type, entity_id FROM crm_calls ORDER BY call_id"
+        Row, "SELECT uniq, state, note_id, entity_type, entity_id FROM push_calls ORDER BY call_id"
     )
 
 

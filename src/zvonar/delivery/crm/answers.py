@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from zvonar.delivery.crm.wire import Reply
-from zvonar.store.crm_calls import Logged
+from zvonar.store.push_calls import Logged
 
 _NOT_FOUND_STATUS = 263
 _NOT_FOUND_TITLE = "Entity not found"

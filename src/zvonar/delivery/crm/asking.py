@@ -12,10 +12,10 @@ from zvonar.delivery.crm import oauth
 from zvonar.delivery.crm.trouble import CrmTrouble, Trouble, objection
 from zvonar.delivery.crm.vault import Credentials, CredentialsUnreadable, Vault
 from zvonar.delivery.crm.wire import CrmHttp, Reply
-from zvonar.store import crm_connections, crm_paces
-from zvonar.store.crm_connections import REFRESH_EARLY, REFRESH_SECONDS, CrmConnection
-from zvonar.store.crm_paces import Slot
+from zvonar.store import push_connections, push_paces
 from zvonar.store.db import Database
+from zvonar.store.push_connections import REFRESH_EARLY, REFRESH_SECONDS, CrmConnection
+from zvonar.store.push_paces import Slot
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Tokens:
         """The token of this version was not taken: the connection with another one. Raises CrmTrouble once all is
         lost; then the connection is, and its account has been told.
         """
-        now = await crm_connections.get(self._db, crm.account_id)
+        now = await push_connections.get(self._db, crm.account_id)
         if now.version != crm.version or now.state != "connected":
             return now  # somebody was quicker
         credentials = self._credentials(crm)
@@ -63,7 +63,7 @@ class Tokens:
         """A slot for one request, as soon as there is one."""
         while True:
             async with self._db.connection() as connection:
-                taken = await crm_paces.take(connection, crm.base_url, count=PER_SECOND)
+                taken = await push_paces.take(connection, crm.base_url, count=PER_SECOND)
             if isinstance(taken, Slot):
                 return taken
             await asyncio.sleep(taken)
@@ -77,7 +77,7 @@ class Tokens:
         return opened
 
     async def _refreshed(self, crm: CrmConnection) -> CrmConnection:
-        if not await crm_connections.claim_refresh(
+        if not await push_connections.claim_refresh(
             self._db, crm.account_id, version=crm.version, seconds=REFRESH_SECONDS
         ):
             return await self._others(crm)
@@ -91,14 +91,14 @@ class Tokens:
                     raise CrmTrouble(Trouble.unauthorised, reply)
                 raise objection(reply) or CrmTrouble(Trouble.strange, reply)
         except BaseException:
-            await crm_connections.release_refresh(self._db, crm.account_id, version=crm.version)
+            await push_connections.release_refresh(self._db, crm.account_id, version=crm.version)
             raise
         made, expires_at = granted
         # The old refresh token is spent: what is not kept now is lost, so this outlives an absence of the database.
         sealed = self._vault.seal(crm.account_id, made)
         await asyncio.shield(
             self._db.patiently(
-                lambda: crm_connections.refreshed(
+                lambda: push_connections.refreshed(
                     self._db,
                     crm.account_id,
                     version=crm.version,
@@ -110,17 +110,17 @@ class Tokens:
             )
         )
         log.info("crm.tokens_refreshed", account_id=crm.account_id)
-        return await crm_connections.get(self._db, crm.account_id)
+        return await push_connections.get(self._db, crm.account_id)
 
     async def _others(self, crm: CrmConnection) -> CrmConnection:
         """Another process is at it: wait for what comes of that."""
         try:
             async with asyncio.timeout(REFRESH_SECONDS):
                 while True:
-                    now = await crm_connections.get(self._db, crm.account_id)
+                    now = await push_connections.get(self._db, crm.account_id)
                     if now.version != crm.version:
                         return now
-                    if now.state != "connected" or not await crm_connections.refreshing(
+                    if now.state != "connected" or not await push_connections.refreshing(
                         self._db, crm.account_id
                     ):
                         raise CrmTrouble(Trouble.away)
@@ -129,7 +129,7 @@ class Tokens:
             raise CrmTrouble(Trouble.away) from None
 
     async def _lose(self, crm: CrmConnection, status: int | None) -> None:
-        if await crm_connections.lose(
+        if await push_connections.lose(
             self._db,
             crm.account_id,
             version=crm.version,

@@ -20,10 +20,10 @@ from zvonar.delivery.crm.settings import CrmSettings
 from zvonar.delivery.crm.trouble import CrmTrouble, Trouble, objection
 from zvonar.delivery.crm.wire import Reply
 from zvonar.delivery.verdict import Failure
-from zvonar.store import crm_calls
-from zvonar.store.crm_calls import Batch, Logged, Way
+from zvonar.store import push_calls
 from zvonar.store.db import Database
 from zvonar.store.deliveries import Settlement
+from zvonar.store.push_calls import Batch, Logged, Way
 
 MOST: Final = 50  # calls of one request; amoCRM recommends no more
 _JUST: Final = 1.0  # seconds for which the mark of the lease says when a call left
@@ -180,7 +180,7 @@ class Push:
             or not self._marked.issuperset(uniqs)
             or (now - self._began).total_seconds() > _JUST
         ):
-            await crm_calls.posting(self._db, self._account_id, uniqs, way=way, now=now)
+            await push_calls.posting(self._db, self._account_id, uniqs, way=way, now=now)
             self._marked.update(uniqs)
         # Until there is an answer, they may be there.
         self._marked.difference_update(uniqs)
@@ -351,12 +351,12 @@ class Push:
         clear = sorted(self._marked)
 
         async def record() -> None:
-            await crm_calls.settle(
+            await push_calls.settle(
                 self._db, self._account_id, self._settled, self._logged, not_posted=clear, now=now
             )
             untouched = [(self._calls[uniq].delivery.delivery_id, now) for uniq in self._open]
             if untouched or self._later:
-                await crm_calls.put_back(
+                await push_calls.put_back(
                     self._db, [*untouched, *self._later], worker_id=self._batch.worker_id
                 )
 

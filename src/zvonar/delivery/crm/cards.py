@@ -14,9 +14,9 @@ from zvonar.delivery.crm.outcomes import Language
 from zvonar.delivery.crm.settings import CrmSettings
 from zvonar.delivery.crm.trouble import CrmTrouble, Trouble, objection
 from zvonar.delivery.crm.wire import Reply
-from zvonar.store import crm_cards
-from zvonar.store.crm_cards import Card
+from zvonar.store import push_cards
 from zvonar.store.db import Database
+from zvonar.store.push_cards import Card
 
 _NAMES: Final[dict[Language, tuple[str, str]]] = {
     "ru": ("Контакт", "Звонок"),
@@ -51,12 +51,12 @@ class Cards:
         The others were made before and are not found yet, or are being made. Raises CrmTrouble.
         """
         known: dict[str, int] = {}
-        for card in (await crm_cards.of(self._db, self._account_id, phones)).values():
+        for card in (await push_cards.of(self._db, self._account_id, phones)).values():
             if card.contact_id is None and self._old(card):
                 await self._look_for(card, known)
         # First the slot: a claim is followed by its request at once, or it would look forgotten.
         await self._asking.ready()
-        mine = await crm_cards.claim(self._db, self._account_id, phones, now=self._clock())
+        mine = await push_cards.claim(self._db, self._account_id, phones, now=self._clock())
         made, refused = await self._contacts(sorted(mine))
         known.update(made)
         if self._settings.unknown == "lead" and known:
@@ -67,7 +67,7 @@ class Cards:
         """Give contacts of ours the leads that they should have, where that was cut off. Raises CrmTrouble."""
         if self._settings.unknown != "lead":
             return
-        cards = await crm_cards.of(self._db, self._account_id, phones)
+        cards = await push_cards.of(self._db, self._account_id, phones)
         lacking: dict[str, int] = {}
         for phone, card in cards.items():
             if card.contact_id is not None and card.lead_id is None and self._old(card):
@@ -75,20 +75,20 @@ class Cards:
                 if lead_id is None:
                     lacking[phone] = card.contact_id
                 else:
-                    await crm_cards.made(self._db, self._account_id, [(phone, None, lead_id)])
+                    await push_cards.made(self._db, self._account_id, [(phone, None, lead_id)])
         if lacking:
             await self._leads(lacking)
 
     async def _look_for(self, card: Card, known: dict[str, int]) -> None:
         """Whoever claimed it has not been heard of: is the card there? If not, anybody may claim it again."""
-        if not await crm_cards.take_over(self._db, self._account_id, card, now=self._clock()):
+        if not await push_cards.take_over(self._db, self._account_id, card, now=self._clock()):
             return
         contact_id = await self._search(card.phone)
         if contact_id is None:
-            await crm_cards.drop(self._db, self._account_id, [card.phone])
+            await push_cards.drop(self._db, self._account_id, [card.phone])
         else:
             known[card.phone] = contact_id
-            await crm_cards.made(self._db, self._account_id, [(card.phone, contact_id, None)])
+            await push_cards.made(self._db, self._account_id, [(card.phone, contact_id, None)])
 
     def _old(self, card: Card) -> bool:
         return card.claimed_at + self._rest < self._clock()
@@ -102,7 +102,7 @@ class Cards:
         made = _ids(reply, "contacts", phones)
         if made is None:
             if _surely_not(reply):
-                await crm_cards.drop(self._db, self._account_id, phones)
+                await push_cards.drop(self._db, self._account_id, phones)
             if (exc := objection(reply)) is not None:
                 raise exc
             if len(phones) == 1:
@@ -110,12 +110,12 @@ class Cards:
             # One that is not acceptable refuses all: each by itself then.
             ids: dict[str, int] = {}
             refused: set[str] = set()
-            for phone in await crm_cards.claim(self._db, self._account_id, phones, now=self._clock()):
+            for phone in await push_cards.claim(self._db, self._account_id, phones, now=self._clock()):
                 one, bad = await self._contacts([phone])
                 ids.update(one)
                 refused |= bad
             return ids, refused
-        await crm_cards.made(self._db, self._account_id, [(phone, made[phone], None) for phone in made])
+        await push_cards.made(self._db, self._account_id, [(phone, made[phone], None) for phone in made])
         return made, set()
 
     async def _leads(self, contacts: dict[str, int]) -> None:
@@ -125,7 +125,7 @@ class Cards:
         if made is None:
             # The contact is there, so calls are logged; the lead is tried again with the next one.
             raise objection(reply) or CrmTrouble(Trouble.strange, reply)
-        await crm_cards.made(self._db, self._account_id, [(phone, None, made[phone]) for phone in made])
+        await push_cards.made(self._db, self._account_id, [(phone, None, made[phone]) for phone in made])
 
     def _contact(self, phone: str) -> dict[str, Any]:
         name, _ = _NAMES[self._settings.language]

@@ -10,7 +10,7 @@ import msgspec
 from zvonar.core.errors import Refused
 from zvonar.delivery.crm.vault import Credentials
 from zvonar.delivery.crm.wire import CrmHttp, Reply
-from zvonar.store.crm_paces import Slot
+from zvonar.store.push_paces import Slot
 
 PATH: Final = "/oauth2/access_token"
 _LIFETIME: Final = 86_400  # seconds, where the CRM does not say

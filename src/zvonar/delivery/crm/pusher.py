@@ -23,10 +23,10 @@ from zvonar.delivery.crm.vault import CredentialsUnreadable, Vault
 from zvonar.delivery.crm.wire import CrmHttp
 from zvonar.delivery.guard import IPNetwork
 from zvonar.delivery.meters import DeliveryMeters
-from zvonar.store import crm_calls, crm_connections, crm_paces, receivers
-from zvonar.store.crm_calls import Batch
-from zvonar.store.crm_connections import CrmConnection
+from zvonar.store import push_calls, push_connections, push_paces, receivers
 from zvonar.store.db import Database, StoreUnavailable
+from zvonar.store.push_calls import Batch
+from zvonar.store.push_connections import CrmConnection
 from zvonar.store.workers import Identity
 
 log = structlog.get_logger(__name__)
@@ -101,7 +101,7 @@ class Pusher:
 
     async def _look(self, stop: asyncio.Event) -> None:
         try:
-            for crm in await crm_connections.with_work(self._db, now=self._clock()):
+            for crm in await push_connections.with_work(self._db, now=self._clock()):
                 if crm.account_id in self._runs:
                     self._more[crm.account_id].set()
                 elif not stop.is_set():
@@ -179,10 +179,10 @@ class Pusher:
                 await asyncio.gather(*flying, return_exceptions=True)
 
     async def _take(self, crm: CrmConnection) -> Batch | float | None:
-        return await crm_calls.take(
+        return await push_calls.take(
             self._db,
             crm.account_id,
-            crm_connections.address(crm.account_id),
+            push_connections.address(crm.account_id),
             origin=crm.base_url,
             per_second=PER_SECOND,
             worker_id=self._identity.worker_id,
@@ -208,7 +208,7 @@ class Pusher:
         for lag in push.lags(now):
             self._meters.delivered(KIND, lag)
         if push.logged and trouble is None:
-            await crm_connections.well(self._db, crm.account_id)
+            await push_connections.well(self._db, crm.account_id)
         return crm, trouble
 
     async def _object(self, crm: CrmConnection, exc: CrmTrouble) -> CrmConnection:
@@ -219,9 +219,9 @@ class Pusher:
             except CrmTrouble as other:
                 if other.trouble is not Trouble.unauthorised:
                     await self._object(crm, other)
-            return await crm_connections.get(self._db, crm.account_id)
+            return await push_connections.get(self._db, crm.account_id)
         now = self._clock()
-        count = await crm_connections.troubled(
+        count = await push_connections.troubled(
             self._db,
             crm.account_id,
             trouble=exc.trouble,
@@ -230,7 +230,7 @@ class Pusher:
             now=now,
         )
         seconds = troubles.pause(exc, count, scale=self._limits.pauses, now=now)
-        await crm_paces.hold(self._db, crm.base_url, seconds=seconds)
+        await push_paces.hold(self._db, crm.base_url, seconds=seconds)
         self._meters.failed(KIND, exc.trouble, dead=False)
         log.warning(
             "crm.trouble",
@@ -242,7 +242,7 @@ class Pusher:
         )
         if exc.trouble is not Trouble.throttled:
             async with self._db.transaction() as connection:
-                address = crm_connections.address(crm.account_id)
+                address = push_connections.address(crm.account_id)
                 given_up = await receivers.failed(connection, [(crm.account_id, address, False)], now=now)
             for one in given_up:
                 self._meters.disabled(one.reason)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from zvonar.delivery.crm.asking import Asking
 from zvonar.delivery.crm.trouble import CrmTrouble, Trouble
 from zvonar.delivery.crm.wire import Reply
-from zvonar.store.crm_calls import Logged
+from zvonar.store.push_calls import Logged
 
 _PAGE: Final = 250
 _PAGES: Final = 200  # of one list; 50,000 notes

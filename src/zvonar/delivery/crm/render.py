@@ -9,12 +9,11 @@ from zvonar.core.call import CallState
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.delivery.crm import settings as crm_settings
 from zvonar.delivery.crm.items import Called, Links, item, uniq
-from zvonar.delivery.crm.settings import CrmSettings
-from zvonar.store import crm_attempts, crm_connections
-from zvonar.store.crm_attempts import EndedAttempt
-from zvonar.store.crm_connections import CrmConnection
+from zvonar.store import push_attempts, push_connections
 from zvonar.store.db import Connection
 from zvonar.store.outbox import Event, Rendered, Renderer
+from zvonar.store.push_attempts import EndedAttempt
+from zvonar.store.push_connections import CrmConnection
 
 log = structlog.get_logger(__name__)
 
@@ -28,11 +27,11 @@ def looking(links: Links | None) -> Callable[[Connection, Sequence[Event]], Any]
     """Makes the renderer of each batch of events: `await look(connection, events)`."""
 
     async def look(connection: Connection, events: Sequence[Event]) -> Renderer:
-        concerned = [event for event in events if event.kind in ("call", crm_attempts.EVENT)]
+        concerned = [event for event in events if event.kind in ("call", push_attempts.EVENT)]
         if not concerned:
             return _nothing
         accounts = sorted({event.account_id for event in concerned})
-        crms = await crm_connections.of_accounts(connection, accounts)
+        crms = await push_connections.of_accounts(connection, accounts)
         wanted: dict[int, _Key] = {}
         for event in concerned:
             crm = crms.get(event.account_id)
@@ -41,7 +40,7 @@ def looking(links: Links | None) -> Callable[[Connection, Sequence[Event]], Any]
                 wanted[event.event_id] = (event.account_id, event.call_id, attempt)
         if not wanted:
             return _nothing
-        found = await crm_attempts.get(connection, sorted(set(wanted.values())))
+        found = await push_attempts.get(connection, sorted(set(wanted.values())))
         return _Batch(crms, wanted, found, links)
 
     return look
@@ -78,7 +77,7 @@ class _Batch:
         return (
             Rendered(
                 kind=KIND,
-                address=crm_connections.address(event.account_id),
+                address=push_connections.address(event.account_id),
                 # One delivery of a call at a time, or it would be logged by both.
                 order_key=uniq(crm.tag, called.call_id, called.attempt),
                 content_type=_CONTENT_TYPE,
@@ -89,8 +88,8 @@ class _Batch:
 
 def _attempt(event: Event, crm: CrmConnection) -> int | None:
     """The attempt that this event makes worth telling."""
-    if event.kind == crm_attempts.EVENT:
-        return crm_attempts.asked(event)
+    if event.kind == push_attempts.EVENT:
+        return push_attempts.asked(event)
     attempts = event.payload["attempts"]
     if not attempts or attempts[-1]["disposition"] is None:
         return None
@@ -121,13 +120,11 @@ def called_of(ended: EndedAttempt) -> Called:
 
 
 def _transferred_to(ended: EndedAttempt) -> str | None:
+    """Whose phone answered when the callee was put through."""
+    if ended.script_result != ScriptResult.transferred:
+        return None
     for step in reversed(ended.steps or []):
-        number = step.get("transferred_to")
+        number = ((step.get("reaction") or {}).get("transfer") or {}).get("phone")
         if isinstance(number, str):
             return number
     return None
-
-
-def readable(crm: CrmConnection) -> CrmSettings:
-    """The settings of a connection."""
-    return crm_settings.read(crm.settings)

@@ -18,9 +18,9 @@ from zvonar.core.errors import Invalid
 from zvonar.delivery.guard import IPNetwork, SocketGuard, checked
 from zvonar.delivery.post import failure_of, open_session
 from zvonar.delivery.verdict import Failure
-from zvonar.store import crm_paces
-from zvonar.store.crm_paces import Slot
+from zvonar.store import push_paces
 from zvonar.store.db import Database, StoreUnavailable
+from zvonar.store.push_paces import Slot
 
 log = structlog.get_logger(__name__)
 
@@ -171,7 +171,7 @@ class CrmHttp:
 
     async def _report(self, slot: Slot, left: float | None) -> None:
         try:
-            await crm_paces.sent(self._db, slot, left=left)
+            await push_paces.sent(self._db, slot, left=left)
         except StoreUnavailable as exc:
             log.warning("crm.slot_not_reported", reason=str(exc))  # it counts until its time is over
 

@@ -1,7 +1,7 @@
 -- Calls that are logged in a company's own CRM. Each is a delivery to the address `amocrm:ACCOUNT`; what only a CRM
 -- needs is here: the connection, the pace of its host, and what became of each call there.
 
-CREATE TABLE crm_connections (
+CREATE TABLE push_connections (
     account_id bigint PRIMARY KEY REFERENCES accounts,
     tag text NOT NULL,                         -- begins each call's `uniq`; stays the same for good
     base_url text NOT NULL,                    -- https://example.amocrm.ru
@@ -24,7 +24,7 @@ CREATE TABLE crm_connections (
 );
 
 -- How often a CRM is asked, by all processes and accounts together.
-CREATE TABLE crm_paces (
+CREATE TABLE push_paces (
     origin text PRIMARY KEY,                   -- scheme, host and port
     granted timestamptz[] NOT NULL DEFAULT '{}',  -- slots of requests that may not be on their way yet
     sent timestamptz[] NOT NULL DEFAULT '{}',  -- when the latest ones had surely left, newest first
@@ -34,7 +34,7 @@ CREATE TABLE crm_paces (
 -- When the next request may leave, or null: not within `p_ahead` seconds. In any stretch of a second, and a margin for
 -- the way to the CRM, there are at most `p_count` requests; one that was granted and is not reported as sent counts
 -- for as long as its process may live. `granted_at` is this server's clock: what is slept and measured counts from it.
-CREATE FUNCTION crm_slot(
+CREATE FUNCTION push_slot(
     p_origin text, p_count integer, p_ahead double precision, p_margin double precision,
     OUT slot timestamptz, OUT granted_at timestamptz, OUT free_at timestamptz
 ) LANGUAGE plpgsql AS $$
@@ -43,8 +43,8 @@ DECLARE
     waiting timestamptz[];
     leaving timestamptz;
 BEGIN
-    INSERT INTO crm_paces (origin) VALUES (p_origin) ON CONFLICT DO NOTHING;
-    SELECT * INTO pace FROM crm_paces WHERE origin = p_origin FOR NO KEY UPDATE;
+    INSERT INTO push_paces (origin) VALUES (p_origin) ON CONFLICT DO NOTHING;
+    SELECT * INTO pace FROM push_paces WHERE origin = p_origin FOR NO KEY UPDATE;
     granted_at := clock_timestamp();
     SELECT coalesce(array_agg(g ORDER BY g), '{}') INTO waiting FROM unnest(pace.granted) g
         WHERE g > granted_at - interval '15 seconds';
@@ -60,20 +60,20 @@ BEGIN
         RETURN;
     END IF;
     slot := free_at;
-    UPDATE crm_paces SET granted = waiting || slot WHERE origin = p_origin;
+    UPDATE push_paces SET granted = waiting || slot WHERE origin = p_origin;
 END $$;
 
 -- A granted request has left at that time, or (null) never will.
-CREATE FUNCTION crm_sent(p_origin text, p_slot timestamptz, p_at timestamptz, p_count integer) RETURNS void
+CREATE FUNCTION push_sent(p_origin text, p_slot timestamptz, p_at timestamptz, p_count integer) RETURNS void
 LANGUAGE sql AS $$
-    UPDATE crm_paces SET granted = array_remove(granted, p_slot),
+    UPDATE push_paces SET granted = array_remove(granted, p_slot),
         sent = CASE WHEN p_at IS NULL THEN sent ELSE
             ARRAY(SELECT s FROM unnest(sent || p_at) s ORDER BY s DESC LIMIT greatest(p_count, 20)) END
     WHERE origin = p_origin
 $$;
 
 -- One call in the CRM. Kept for good: it is why a call is never logged twice.
-CREATE TABLE crm_calls (
+CREATE TABLE push_calls (
     account_id bigint NOT NULL REFERENCES accounts,
     uniq text NOT NULL,
     call_id bigint NOT NULL,
@@ -88,10 +88,10 @@ CREATE TABLE crm_calls (
     settled_at timestamptz,
     PRIMARY KEY (account_id, uniq)
 ) WITH (fillfactor = 70);
-CREATE INDEX crm_calls_settled ON crm_calls (account_id, settled_at);
+CREATE INDEX push_calls_settled ON push_calls (account_id, settled_at);
 
 -- Cards that we made for unknown numbers. The row is there before the card, so that two processes do not make two.
-CREATE TABLE crm_cards (
+CREATE TABLE push_cards (
     account_id bigint NOT NULL REFERENCES accounts,
     phone text NOT NULL,                       -- E.164
     contact_id bigint,                         -- null: being made, or nobody knows

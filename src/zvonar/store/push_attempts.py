@@ -47,7 +47,7 @@ _WANTED = """
 FROM sessions s
 JOIN calls c ON c.account_id = s.account_id AND c.call_id = s.call_id
 JOIN attempts t ON t.account_id = s.account_id AND t.call_id = s.call_id AND t.attempt = s.attempt
-LEFT JOIN crm_calls k ON k.account_id = s.account_id
+LEFT JOIN push_calls k ON k.account_id = s.account_id
     AND k.uniq = %(tag)s::text || '-' || s.call_id || '.' || s.attempt
 WHERE s.account_id = %(account_id)s AND s.start_time >= %(since)s AND s.start_time < %(until)s
   AND s.direction = 'out' AND s.call_id IS NOT NULL AND s.attempt IS NOT NULL

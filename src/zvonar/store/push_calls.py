@@ -11,10 +11,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from zvonar.store import crm_paces, deliveries
-from zvonar.store.crm_paces import Slot
+from zvonar.store import deliveries, push_paces
 from zvonar.store.db import Connection, Database, rows
 from zvonar.store.deliveries import Delivery, Settlement
+from zvonar.store.push_paces import Slot
 
 CallState = Literal["posting", "logged", "skipped", "refused"]
 Way = Literal["calls", "unsorted"]
@@ -68,10 +68,10 @@ MARK = """
 WITH wanted AS (
     SELECT * FROM unnest(%(uniqs)s::text[], %(call_ids)s::bigint[], %(attempts)s::int[]) AS w (uniq, call_id, attempt)
 ), was AS (
-    SELECT uniq, state, posted_at, way FROM crm_calls
+    SELECT uniq, state, posted_at, way FROM push_calls
     WHERE account_id = %(account_id)s AND uniq = ANY(%(uniqs)s) FOR NO KEY UPDATE
 ), marked AS (
-    INSERT INTO crm_calls AS c (account_id, uniq, call_id, attempt, state, posted_at)
+    INSERT INTO push_calls AS c (account_id, uniq, call_id, attempt, state, posted_at)
     SELECT %(account_id)s, uniq, call_id, attempt, 'posting', %(now)s FROM wanted
     ON CONFLICT (account_id, uniq) DO UPDATE SET state = 'posting', posted_at = excluded.posted_at, way = 'calls'
     WHERE c.state IN ('skipped', 'refused') OR c.state = 'posting' AND c.posted_at IS NULL
@@ -81,18 +81,18 @@ SELECT w.uniq, was.state, was.posted_at, coalesce(was.way, 'calls') AS way FROM 
 
 # They leave now, perhaps again, and perhaps by another way.
 POSTING = """
-UPDATE crm_calls SET posted_at = %(now)s, way = %(way)s
+UPDATE push_calls SET posted_at = %(now)s, way = %(way)s
 WHERE account_id = %(account_id)s AND uniq = ANY(%(uniqs)s) AND state = 'posting'
 """
 
 # They have surely not arrived.
 NOT_POSTED = """
-UPDATE crm_calls SET posted_at = NULL
+UPDATE push_calls SET posted_at = NULL
 WHERE account_id = %(account_id)s AND uniq = ANY(%(uniqs)s) AND state = 'posting'
 """
 
 RECORD = """
-UPDATE crm_calls c SET state = r.state, posted_at = NULL, note_id = r.note_id, entity_type = r.entity_type,
+UPDATE push_calls c SET state = r.state, posted_at = NULL, note_id = r.note_id, entity_type = r.entity_type,
     entity_id = r.entity_id, settled_at = %(now)s
 FROM unnest(%(uniqs)s::text[], %(states)s::text[], %(note_ids)s::bigint[], %(entity_types)s::text[],
             %(entity_ids)s::text[]) AS r (uniq, state, note_id, entity_type, entity_id)
@@ -162,7 +162,7 @@ async def take(
             leased = await rows(connection, _Leased, LEASE, params)
             if not leased:
                 return None
-            slot = await crm_paces.take(connection, origin, count=per_second)
+            slot = await push_paces.take(connection, origin, count=per_second)
             if not isinstance(slot, Slot):
                 raise _NoSlot(slot)
             known = await _mark(connection, account_id, [one.uniq for one in leased], now=now)
@@ -249,7 +249,7 @@ LOG = """
 SELECT * FROM (
     SELECT c.uniq, c.call_id, c.attempt, c.state, c.note_id, c.entity_type, c.entity_id, c.settled_at,
         c.posted_at, NULL::text AS error, NULL::int AS status, c.settled_at AS at
-    FROM crm_calls c
+    FROM push_calls c
     WHERE c.account_id = %(account_id)s AND c.state <> 'posting'
       AND (%(since)s::timestamptz IS NULL OR c.settled_at >= %(since)s)
       AND (%(until)s::timestamptz IS NULL OR c.settled_at < %(until)s)
@@ -258,7 +258,7 @@ SELECT * FROM (
         CASE WHEN d.state = 'dead' THEN 'dead' WHEN d.state = 'pending' AND c.posted_at IS NOT NULL THEN 'posting'
             ELSE 'waiting' END,
         NULL, NULL, NULL, NULL, c.posted_at, d.last_error, d.last_status, d.event_at
-    FROM deliveries d LEFT JOIN crm_calls c ON c.account_id = d.account_id AND c.uniq = d.order_key
+    FROM deliveries d LEFT JOIN push_calls c ON c.account_id = d.account_id AND c.uniq = d.order_key
     WHERE d.address = %(address)s AND d.account_id = %(account_id)s AND d.state <> 'delivered'
       AND (c.state IS NULL OR c.state = 'posting')
       AND (%(since)s::timestamptz IS NULL OR d.event_at >= %(since)s)
@@ -274,9 +274,9 @@ SELECT (SELECT count(*) FROM deliveries WHERE address = %(address)s AND state = 
      AND state IN ('dead', 'disabled') AND state = 'disabled') AS disabled,
     (SELECT count(*) FROM deliveries WHERE account_id = %(account_id)s AND address = %(address)s
      AND state IN ('dead', 'disabled') AND state = 'dead') AS dead,
-    (SELECT count(*) FROM crm_calls WHERE account_id = %(account_id)s AND state = 'logged') AS logged,
-    (SELECT count(*) FROM crm_calls WHERE account_id = %(account_id)s AND state = 'skipped') AS skipped,
-    (SELECT count(*) FROM crm_calls WHERE account_id = %(account_id)s AND state = 'refused') AS refused
+    (SELECT count(*) FROM push_calls WHERE account_id = %(account_id)s AND state = 'logged') AS logged,
+    (SELECT count(*) FROM push_calls WHERE account_id = %(account_id)s AND state = 'skipped') AS skipped,
+    (SELECT count(*) FROM push_calls WHERE account_id = %(account_id)s AND state = 'refused') AS refused
 """
 
 

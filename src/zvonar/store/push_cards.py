@@ -19,31 +19,31 @@ class Card(Struct, frozen=True, kw_only=True):
 
 # Those of these numbers that nobody had claimed.
 CLAIM = """
-INSERT INTO crm_cards (account_id, phone, claimed_at)
+INSERT INTO push_cards (account_id, phone, claimed_at)
 SELECT %(account_id)s, phone, %(now)s FROM unnest(%(phones)s::text[]) AS p (phone) ORDER BY phone
 ON CONFLICT DO NOTHING RETURNING phone, contact_id, lead_id, claimed_at
 """
 
 OF = """
-SELECT phone, contact_id, lead_id, claimed_at FROM crm_cards
+SELECT phone, contact_id, lead_id, claimed_at FROM push_cards
 WHERE account_id = %(account_id)s AND phone = ANY(%(phones)s)
 """
 
 # Whoever claimed it has not been heard of for long; one of those who see that goes on with it.
 TAKE_OVER = """
-UPDATE crm_cards SET claimed_at = %(now)s
+UPDATE push_cards SET claimed_at = %(now)s
 WHERE account_id = %(account_id)s AND phone = %(phone)s AND claimed_at = %(until)s
 RETURNING true
 """
 
 MADE = """
-UPDATE crm_cards c SET contact_id = coalesce(m.contact_id, c.contact_id), lead_id = coalesce(m.lead_id, c.lead_id)
+UPDATE push_cards c SET contact_id = coalesce(m.contact_id, c.contact_id), lead_id = coalesce(m.lead_id, c.lead_id)
 FROM unnest(%(phones)s::text[], %(contact_ids)s::bigint[], %(lead_ids)s::bigint[]) AS m (phone, contact_id, lead_id)
 WHERE c.account_id = %(account_id)s AND c.phone = m.phone
 """
 
 # They were surely not made, or are gone.
-DROP = "DELETE FROM crm_cards WHERE account_id = %(account_id)s AND phone = ANY(%(phones)s)"
+DROP = "DELETE FROM push_cards WHERE account_id = %(account_id)s AND phone = ANY(%(phones)s)"
 
 
 async def claim(db: Database, account_id: int, phones: Sequence[str], *, now: datetime) -> list[str]:

@@ -11,22 +11,22 @@ MARGIN = 0.012  # seconds beyond the second: what requests may lose or gain on t
 AHEAD = 0.2  # seconds that a slot may lie ahead
 
 TAKE = """
-SELECT slot, granted_at, free_at FROM crm_slot(%(origin)s, %(count)s::int, %(ahead)s::float8, %(margin)s::float8)
+SELECT slot, granted_at, free_at FROM push_slot(%(origin)s, %(count)s::int, %(ahead)s::float8, %(margin)s::float8)
 """
 
-SENT = "SELECT crm_sent(%(origin)s, %(slot)s::timestamptz, %(at)s::timestamptz, %(count)s::int)"
+SENT = "SELECT push_sent(%(origin)s, %(slot)s::timestamptz, %(at)s::timestamptz, %(count)s::int)"
 
 # The CRM wants to be left alone for so many seconds.
 HOLD = """
-INSERT INTO crm_paces AS p (origin, wait_until)
+INSERT INTO push_paces AS p (origin, wait_until)
 VALUES (%(origin)s, clock_timestamp() + make_interval(secs => %(pause)s::float8))
 ON CONFLICT (origin) DO UPDATE SET wait_until = greatest(p.wait_until, excluded.wait_until)
 """
 
-WAITING = "SELECT wait_until FROM crm_paces WHERE origin = %(origin)s AND wait_until > clock_timestamp()"
+WAITING = "SELECT wait_until FROM push_paces WHERE origin = %(origin)s AND wait_until > clock_timestamp()"
 
 # A person has seen to it: nothing is waited for any more.
-FREE = "UPDATE crm_paces SET wait_until = '-infinity' WHERE origin = %(origin)s AND wait_until > clock_timestamp()"
+FREE = "UPDATE push_paces SET wait_until = '-infinity' WHERE origin = %(origin)s AND wait_until > clock_timestamp()"
 
 
 class _Taken(Struct, frozen=True, kw_only=True):

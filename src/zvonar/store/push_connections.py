@@ -54,11 +54,11 @@ class CrmConnection(Struct, frozen=True, kw_only=True):
 COLUMNS = """account_id, tag, base_url, state, kind, credentials, version, expires_at, settings, crm_account_id,
     customers, trouble, trouble_status, trouble_since, troubles, connected_at"""
 
-GET = f"SELECT {COLUMNS} FROM crm_connections WHERE account_id = %(account_id)s"
+GET = f"SELECT {COLUMNS} FROM push_connections WHERE account_id = %(account_id)s"
 
 # Those to which something may go now.
 WITH_WORK = f"""
-SELECT {COLUMNS} FROM crm_connections c
+SELECT {COLUMNS} FROM push_connections c
 WHERE state = 'connected' AND EXISTS (
     SELECT FROM deliveries d WHERE d.address = 'amocrm:' || c.account_id AND d.state = 'pending'
       AND d.next_at <= %(now)s AND (d.leased_until IS NULL OR d.leased_until < %(now)s))
@@ -67,12 +67,12 @@ ORDER BY account_id
 
 # Whose calls become deliveries: also those that wait for new keys, so that none is missing afterwards.
 OF_ACCOUNTS = f"""
-SELECT {COLUMNS} FROM crm_connections WHERE account_id = ANY(%(account_ids)s) AND state <> 'off'
+SELECT {COLUMNS} FROM push_connections WHERE account_id = ANY(%(account_ids)s) AND state <> 'off'
 """
 
 # The tag stays as long as it is the same account of the CRM, so that what was logged before is still known.
 PUT = f"""
-INSERT INTO crm_connections AS c (account_id, tag, base_url, state, kind, credentials, expires_at, settings,
+INSERT INTO push_connections AS c (account_id, tag, base_url, state, kind, credentials, expires_at, settings,
     crm_account_id, customers, connected_at, updated_at)
 VALUES (%(account_id)s, %(tag)s, %(base_url)s, 'connected', %(crm_kind)s, %(credentials)b, %(expires_at)s,
     %(settings)s, %(crm_account_id)s, %(customers)s, %(now)s, %(now)s)
@@ -87,15 +87,15 @@ ON CONFLICT (account_id) DO UPDATE SET
 RETURNING {COLUMNS}
 """
 
-FORGET_CARDS = "DELETE FROM crm_cards WHERE account_id = %(account_id)s"
+FORGET_CARDS = "DELETE FROM push_cards WHERE account_id = %(account_id)s"
 
 SET = f"""
-UPDATE crm_connections SET settings = %(settings)s, updated_at = %(now)s
+UPDATE push_connections SET settings = %(settings)s, updated_at = %(now)s
 WHERE account_id = %(account_id)s RETURNING {COLUMNS}
 """
 
 OFF = """
-UPDATE crm_connections SET state = 'off', credentials = NULL, expires_at = NULL, refreshing_until = NULL,
+UPDATE push_connections SET state = 'off', credentials = NULL, expires_at = NULL, refreshing_until = NULL,
     version = version + 1, trouble = NULL, trouble_status = NULL, trouble_since = NULL, troubles = 0,
     updated_at = %(now)s
 WHERE account_id = %(account_id)s AND state <> 'off'
@@ -103,29 +103,29 @@ WHERE account_id = %(account_id)s AND state <> 'off'
 
 # Whoever gets a row refreshes the tokens of this version; the others wait for the next version.
 CLAIM_REFRESH = """
-UPDATE crm_connections SET refreshing_until = clock_timestamp() + make_interval(secs => %(pause)s::float8)
+UPDATE push_connections SET refreshing_until = clock_timestamp() + make_interval(secs => %(pause)s::float8)
 WHERE account_id = %(account_id)s AND version = %(version)s AND state = 'connected'
   AND (refreshing_until IS NULL OR refreshing_until < clock_timestamp())
 RETURNING true
 """
 
 REFRESHED = """
-UPDATE crm_connections SET credentials = %(credentials)b, expires_at = %(expires_at)s, version = version + 1,
+UPDATE push_connections SET credentials = %(credentials)b, expires_at = %(expires_at)s, version = version + 1,
     refreshing_until = NULL, updated_at = %(now)s
 WHERE account_id = %(account_id)s AND version = %(version)s AND state = 'connected'
 """
 
 RELEASE_REFRESH = """
-UPDATE crm_connections SET refreshing_until = NULL WHERE account_id = %(account_id)s AND version = %(version)s
+UPDATE push_connections SET refreshing_until = NULL WHERE account_id = %(account_id)s AND version = %(version)s
 """
 
 REFRESHING = """
-SELECT refreshing_until > clock_timestamp() FROM crm_connections WHERE account_id = %(account_id)s
+SELECT refreshing_until > clock_timestamp() FROM push_connections WHERE account_id = %(account_id)s
 """
 
 # A person who connected it anew meanwhile is not overruled.
 LOSE = """
-UPDATE crm_connections c SET state = 'lost', refreshing_until = NULL, trouble = %(trouble)s,
+UPDATE push_connections c SET state = 'lost', refreshing_until = NULL, trouble = %(trouble)s,
     trouble_status = %(trouble_status)s, trouble_since = %(now)s, updated_at = %(now)s
 WHERE account_id = %(account_id)s AND version = %(version)s AND state = 'connected'
 RETURNING (SELECT a.email FROM accounts a WHERE a.account_id = c.account_id) AS email
@@ -133,17 +133,17 @@ RETURNING (SELECT a.email FROM accounts a WHERE a.account_id = c.account_id) AS 
 
 # Whether this trouble is new, which is worth a letter, and how many came in a row.
 TROUBLED = """
-UPDATE crm_connections c SET trouble = %(trouble)s, trouble_status = %(trouble_status)s,
+UPDATE push_connections c SET trouble = %(trouble)s, trouble_status = %(trouble_status)s,
     trouble_since = CASE WHEN c.trouble IS NOT DISTINCT FROM %(trouble)s THEN c.trouble_since ELSE %(now)s END,
     troubles = c.troubles + 1
-FROM (SELECT account_id, trouble FROM crm_connections WHERE account_id = %(account_id)s FOR NO KEY UPDATE) was
+FROM (SELECT account_id, trouble FROM push_connections WHERE account_id = %(account_id)s FOR NO KEY UPDATE) was
 WHERE c.account_id = was.account_id AND c.state = 'connected'
 RETURNING was.trouble IS DISTINCT FROM %(trouble)s AS fresh, c.troubles,
     (SELECT a.email FROM accounts a WHERE a.account_id = c.account_id) AS email
 """
 
 WELL = """
-UPDATE crm_connections SET trouble = NULL, trouble_status = NULL, trouble_since = NULL, troubles = 0
+UPDATE push_connections SET trouble = NULL, trouble_status = NULL, trouble_since = NULL, troubles = 0
 WHERE account_id = %(account_id)s AND trouble IS NOT NULL
 """
 
