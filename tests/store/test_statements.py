@@ -73,15 +73,25 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
+    **dict.fromkeys(("tag", "base_url", "crm_kind", "trouble", "uniq", "way", "origin"), "x"),
+    **{name: ["x"] for name in ("uniqs", "entity_types", "entity_ids")},
+    **{name: [1] for name in ("note_ids", "contact_ids", "lead_ids")},
+    **dict.fromkeys(("crm_account_id", "version", "trouble_status"), 1),
+    **dict.fromkeys(("margin", "ahead", "pause"), 0.5),
+    **dict.fromkeys(("customers", "last_only"), True),
+    **dict.fromkeys(("expires_at", "after_time", "slot"), NOW),
+    "credentials": b"x",
 }
 # Arrays of what an integer holds.
-SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"limits", "attempts", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("push_calls.MARK", "attempts"): [1],
+    ("push_attempts.GET", "attempts"): [1],
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -133,6 +143,9 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(f"{name}@push_connections.PUT" for name in ("expires_at", "crm_account_id")),
+    *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
+    *("at@push_paces.SENT", "state@push_calls.LOG"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
