@@ -78,6 +78,8 @@ SAMPLES: dict[str, Any] = {
     "details": Jsonb({}),
     **dict.fromkeys(("open_until", "opens_at"), NOW),
     "digits": 5,
+    "due_ats": [NOW],
+    "moderated": True,
     **{name: [1] for name in ("cap_attempts", "cap_seconds")},
 }
 # Arrays of what an integer holds.

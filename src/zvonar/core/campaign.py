@@ -65,7 +65,7 @@ class Reason(StrEnum):
     by_hand = "by_hand"  # paused, cancelled
     window_closed = "window_closed"  # awaiting; completed: its dates were over before its calls were
     no_money = "no_money"  # paused, completed: the balance, or the day's cap, does not cover another call
-    max_cost = "max_cost"  # completed: the campaign's own cap was reached before its calls were over
+    max_cost = "max_cost"  # paused, completed: the campaign's own cap was reached before its calls were over
     breaker = "breaker"  # paused: too many of its latest attempts failed
     rejected = "rejected"  # cancelled: by the operator, who looked at it
     finished = "finished"  # completed: every call has ended by itself
@@ -90,6 +90,13 @@ class LostPolicy(StrEnum):
 
     leave = "leave"  # the callee may have heard us: the retry policy alone decides
     redial = "redial"  # a new attempt, whatever the retry policy says of lost ones
+
+
+class NoMoneyPolicy(StrEnum):
+    """What to do when the money for another call is not there, and no other call holds any."""
+
+    end = "end"  # the call ends; so do the others, one by one
+    pause = "pause"  # the campaign pauses and keeps its calls
 
 
 class CallLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,6 +147,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recall_within: int = 86400  # seconds in which a callee who was not reached may call back; 0 is never
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     lost: LostPolicy = LostPolicy.leave
+    no_money: NoMoneyPolicy = NoMoneyPolicy.end
     ring_timeout: int = 30  # seconds from INVITE to CANCEL
     max_call_time: int = 180  # seconds from answer to our hang-up; also bounds the hold of money
     record: bool = False

@@ -303,14 +303,16 @@ async def emptying(db: Database) -> list[Campaign]:
 
 
 async def empty(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> bool:
-    """End up to 1,000 calls of a cancelled campaign; whether it is empty now, and its hold is given back."""
+    """End up to 1,000 calls of a cancelled campaign; whether none was left to be ended.
+
+    Its hold is given back once the last one that was up has ended too.
+    """
     params = {"account_id": account_id, "campaign_id": campaign_id, "now": now}
     if await db.execute(STOP_QUEUE, params):
         return False
     async with db.transaction() as connection:
-        if (await connection.execute(EMPTIED, params)).rowcount == 0:
-            return False
-        await connection.execute(RELEASE_HOLD, params)
+        if (await connection.execute(EMPTIED, params)).rowcount:
+            await connection.execute(RELEASE_HOLD, params)
     return True
 
 
