@@ -267,6 +267,14 @@ async def approve(db: Database, account_id: int, campaign_id: int, *, now: datet
     return await _come(db, campaign, now=now) if campaign.waits is Waits.moderation else campaign
 
 
+async def reject(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> Campaign:
+    """The operator does not allow a campaign that waits for approval: it is cancelled. Raises as `approve` does."""
+    campaign = await get(db, account_id, campaign_id)
+    if campaign.waits is not Waits.moderation:
+        raise NotAllowedNow("It does not wait for approval.")
+    return await cancel(db, account_id, campaign_id, reason=Reason.rejected, now=now)
+
+
 async def _come(db: Database, campaign: Campaign, *, now: datetime) -> Campaign:
     """What a campaign waited for has come."""
     ids = {"account_id": campaign.account_id, "campaign_id": campaign.campaign_id}
