@@ -73,13 +73,20 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
+    **dict.fromkeys(("autostart", "over"), True),
+    "waits": "awaiting",
+    "details": Jsonb({}),
+    **dict.fromkeys(("open_until", "opens_at"), NOW),
+    "digits": 5,
+    "due_ats": [NOW],
+    "moderated": True,
+    **{name: [1] for name in ("cap_attempts", "cap_seconds")},
 }
 # Arrays of what an integer holds.
-SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"cap_attempts", "cap_seconds", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
-    ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
 }
@@ -133,6 +140,13 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(
+        f"{name}@{statement}"
+        for name in ("waits", "details")
+        for statement in ("campaigns.ADD", "steering.START")
+    ),
+    "details@steering.PAUSE",
+    *("open_until", "cap_attempts", "cap_seconds"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

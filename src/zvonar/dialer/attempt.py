@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zvonar.core import call as calls_core
 from zvonar.core.leg import LegId
@@ -20,6 +20,7 @@ from zvonar.dialer.gathering import Gathering
 from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
 from zvonar.dialer.routes import NoRoute, Route, Routes
 from zvonar.dialer.run import run
+from zvonar.dialer.watch import Watch
 from zvonar.line.line import (
     AlreadyExists,
     Dialled,
@@ -86,11 +87,19 @@ class Attempts:
     """Makes attempts over one gateway under one epoch."""
 
     def __init__(
-        self, db: Database, gateway: Gateway, routes: Routes, *, epoch: int, now: Callable[[], datetime]
+        self,
+        db: Database,
+        gateway: Gateway,
+        routes: Routes,
+        watch: Watch,
+        *,
+        epoch: int,
+        now: Callable[[], datetime],
     ) -> None:
         self._db = db
         self._gateway = gateway
         self._routes = routes
+        self._watch = watch
         self._epoch = epoch
         self._now = now
         self._answers = Gathering[Answered](
@@ -178,6 +187,7 @@ class Attempts:
         await self._ends.add(ended, key=ended.account_id)
         if final:
             meters.attempts.labels(outcome.disposition, outcome.script_result).inc()
+            await self._watch.heard(plan.campaign, leg.call_id, outcome)
         log.info(
             "attempt.ended" if final else "leg.ended",
             leg=str(leg),
@@ -218,15 +228,18 @@ class Attempts:
             guarded=guarded(settings),
             max_channels=settings.max_channels,
             calls_per_second=settings.calls_per_second,
+            caps=settings.caps,
             next_leg=next_leg,
         )
         pauses = iter(_SOON)
         while True:
             # Asked anew each time: the wait for a slot or for the database may have been long.
-            if not settings.window.is_open(self._now(), plan.zone):
+            now = self._now()
+            open_until = plan.hours.open_until(now)
+            if open_until is None:
                 raise WindowClosed()
             try:
-                leg = await legs.place(self._db, wanted, now=self._now())
+                leg = await legs.place(self._db, structs.replace(wanted, open_until=open_until), now=now)
             except StoreUnavailable:
                 # Whether it was committed nobody heard; a placing leg that nobody dials must not stay.
                 await self._db.patiently(
@@ -246,6 +259,8 @@ class Attempts:
             meters.refusals.labels(leg).inc()
             # The guard's clock and the pacer's differ by moments; whoever lacks more than that asks for a new slot.
             pause = next(pauses, None) if leg in (Refusal.trunk_busy, Refusal.campaign_busy) else None
+            if leg is Refusal.closed:
+                raise WindowClosed()
             if pause is None:
                 raise Refused(leg)
             await asyncio.sleep(pause)
@@ -290,18 +305,26 @@ class Attempts:
             return await self._take_back(plan, leg)
         try:
             async with asyncio.timeout(_WITHOUT_STORE):
-                marked = await self._db.patiently(
-                    lambda: legs.mark_dialled(
-                        self._db, account_id=plan.call.account_id, leg=leg, epoch=self._epoch, now=self._now()
-                    ),
-                    what="dialled",
-                )
+                marked = await self._db.patiently(lambda: self._mark_dialled(plan, leg), what="dialled")
         except TimeoutError:
+            return await self._take_back(plan, leg)
+        if not marked and not plan.hours.is_open(self._now()):
             return await self._take_back(plan, leg)
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
         return await self._attend(plan, line, ring_timeout=plan.settings.ring_timeout)
+
+    async def _mark_dialled(self, plan: Plan, leg: LegId) -> bool:
+        now = self._now()
+        return await legs.mark_dialled(
+            self._db,
+            account_id=plan.call.account_id,
+            leg=leg,
+            epoch=self._epoch,
+            open_until=plan.hours.open_until(now) or now,
+            now=now,
+        )
 
     async def _take_back(self, plan: Plan, leg: LegId) -> _Served:
         """Undo a leg that could not be dialled in time: by now it may be too late for its call, or forbidden."""
