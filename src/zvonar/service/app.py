@@ -27,6 +27,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 <p>This service dials campaigns and answers in the dialects below. The README tells how to begin.<br>
 Служба обзванивает номера кампаний и отвечает на перечисленных ниже языках API.</p>
 <ul><li>Callo: <code>/manager/cabapi_external/api/v1/…</code></li>
+<li>Autocall: <code>/api/v1/…</code></li>
 <li>UIS Data API: <code>POST /v2.0</code></li>
 <li><a href="/healthz">/healthz</a>, <a href="/metrics">/metrics</a></li></ul></body></html>
 """

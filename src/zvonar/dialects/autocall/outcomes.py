@@ -5,12 +5,13 @@ A call has one status on this wire: what its last try came to, or an error where
 the words and no more: which of our results each word covers is a guess [G], kept in the tables below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from zvonar.core.call import FINAL, CallState
 from zvonar.core.campaign import CampaignStatus
 from zvonar.core.result import Disposition, ScriptResult
+from zvonar.store.call_facts import outcome_key
 
 
 class AutocallStatus(StrEnum):
@@ -104,3 +105,20 @@ def ended_by_status(tallies: Mapping[str, int]) -> dict[CallStatus, int]:
             answer = ScriptResult.none if script_result == "none" else ScriptResult(script_result)
             counted[try_status(Disposition(disposition), answer)] += n
     return counted
+
+
+def statuses_of(status: AutocallStatus) -> list[str]:
+    """The campaign statuses that this wire calls so."""
+    return [str(ours) for ours, said in AUTOCALL_STATUS.items() if said is status]
+
+
+def keys_of(statuses: Collection[CallStatus]) -> list[str]:
+    """The outcomes that have one of these statuses, by the keys that the store knows them by."""
+    found = [
+        outcome_key(state in FINAL, disposition, script_result)
+        for state in CallState
+        for disposition in (None, *Disposition)
+        for script_result in ScriptResult
+        if call_status(state, disposition, script_result) in statuses
+    ]
+    return list(dict.fromkeys(found))
