@@ -244,8 +244,7 @@ async def _sweep(db: Database) -> None:
             await limits.sweep(db, now=now())
             while await idempotency.sweep(db, now=now()):
                 pass
-            while await cancelling.settle(db, now=now()):
-                await asyncio.sleep(0.2)
+            await cancelling.settle(db, now=now())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import msgspec
 
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.errors import SettingsInvalid
-from zvonar.core.script import Prompt, plain
+from zvonar.core.prompt import Prompt
+from zvonar.core.script import plain
 from zvonar.core.variables import names_in, texts_of
 from zvonar.dialects.autocall import answers
 from zvonar.dialects.autocall.answers import Autocall, CampaignFact
