@@ -79,6 +79,11 @@ SAMPLES: dict[str, Any] = {
     **{name: Jsonb({}) for name in ("script", "variables")},
     "phone_list_ids": [1],
     "content_type": "x",
+    **dict.fromkeys(("purpose", "after_phone"), "x"),
+    "all": True,
+    "clip_ids": [1],
+    "reasons": ["x"],
+    "stop_untils": [NOW],
 }
 # Arrays of what an integer holds.
 SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}

@@ -35,6 +35,7 @@ class CallFacts(Struct, frozen=True, kw_only=True):
     attempts: list[AttemptFacts]  # oldest first
     created_at: datetime
     updated_at: datetime
+    overrides: dict[str, Any] | None = None  # what this call says differently
 
 
 class Which(Struct, frozen=True, kw_only=True):

@@ -102,7 +102,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         return links.base_url(self.request, self.service.public_url)
 
 
-Answered = Struct | bytes | None | ASGIApp
+Answered = Struct | bytes | ASGIApp | Response[Any] | None
 Handle = Callable[[Asked], Awaitable[Answered]]
 
 
@@ -165,11 +165,10 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
         path,
         http_method=[HttpMethod(operation.method)],
         status_code=200,  # the answer brings its own
-        name=operation.name,
         include_in_schema=False,  # we write our own
         request_max_body_size=None,  # what is too large is refused in our own shape
     )
-    async def handle(request: Req) -> Response[bytes] | ASGIApp:
+    async def handle(request: Req) -> Response[Any] | ASGIApp:
         now = service.now()
         account = await _caller(operation, service, request, now)
         with tempfile.SpooledTemporaryFile(max_size=_HELD) as file:
@@ -320,7 +319,7 @@ def _plain(operation: Operation, answered: Answered) -> Response[bytes]:
     return answer
 
 
-def _answer(operation: Operation, answered: Answered) -> Response[bytes] | ASGIApp:
+def _answer(operation: Operation, answered: Answered) -> Response[Any] | ASGIApp:
     match answered:
         case None:
             return Response(b"", status_code=operation.status)

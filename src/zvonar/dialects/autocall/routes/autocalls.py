@@ -62,7 +62,7 @@ async def create(asked: Asked) -> Autocall:
     new = read(NewAutocall, head)
     if "list_id" not in head:
         raise Unprocessable({"list_id": [required("list_id")]})
-    settings = _speaking(settings_of(CampaignSettings(), new, await _heard(asked, new)))
+    settings = _speaking(settings_of(CampaignSettings(), new, await heard(asked, new)))
     lists = await put_people(asked, streamed, name=new.name)
     campaign = await campaigns.add(
         asked.db,
@@ -108,7 +108,7 @@ async def change(asked: Asked) -> Autocall:
     if facts.status != CampaignStatus.paused:
         raise not_now(facts)
     asked_for: AutocallChange = asked.body
-    settings = settings_of(facts.settings, asked_for, await _heard(asked, asked_for))
+    settings = settings_of(facts.settings, asked_for, await heard(asked, asked_for))
     await _change(asked, facts, name=given_fields(asked_for).get("name", facts.name), settings=settings)
     return await _shown(asked, facts.campaign_id)
 
@@ -218,7 +218,7 @@ def _speaking(settings: CampaignSettings) -> CampaignSettings:
     return settings
 
 
-async def _heard(asked: Asked, new: AutocallFields) -> Mapping[str, Any]:
+async def heard(asked: Asked, new: AutocallFields) -> Mapping[str, Any]:
     """What `audio_id` and `scenario_id` are in settings. Raises Unprocessable."""
     given = given_fields(new)
     audio: Sequence[Any] = given.get("audio_id") or ()

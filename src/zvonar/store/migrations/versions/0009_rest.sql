@@ -32,8 +32,8 @@ CREATE TABLE campaign_lists (
 
 ALTER TABLE campaigns
     ADD COLUMN archived_at timestamptz,        -- out of sight unless asked for
-    ADD COLUMN purpose text;                   -- null: the client's own; else made by the service: flash_calls, test_calls
-CREATE UNIQUE INDEX campaigns_by_purpose ON campaigns (account_id, purpose) WHERE purpose IS NOT NULL;
+    ADD COLUMN purpose text;                   -- null: the client's own; else made by the service: flash_calls, test_call
+CREATE UNIQUE INDEX campaigns_by_purpose ON campaigns (account_id, purpose) WHERE purpose = 'flash_calls';
 -- Campaigns that were cancelled and whose calls or money somebody has still to let go of.
 CREATE INDEX campaigns_cancelled ON campaigns (campaign_id) WHERE status = 'cancelled';
 
