@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zvonar.core.leg import LegId
-from zvonar.store import calls, campaigns, epochs, legs
+from zvonar.store import calls, campaigns, epochs, legs, steering
 from zvonar.store.legs import Refusal
 
 pytestmark = pytest.mark.asyncio
@@ -118,7 +118,7 @@ async def test_completed_campaign_never_has_an_open_call(world: World) -> None:
         for call in await world.lease():
             await calls.leave_queue(world.db, call, state="removed", call_end="removed", now=world.now)
         ending = (
-            campaigns.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
+            steering.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
             for _ in range(4)
         )
         await asyncio.gather(*(world.add() for _ in range(3)), *ending)

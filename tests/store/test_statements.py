@@ -84,13 +84,18 @@ SAMPLES: dict[str, Any] = {
     "clip_ids": [1],
     "reasons": ["x"],
     "stop_untils": [NOW],
+    **dict.fromkeys(("autostart", "over"), True),
+    "waits": "awaiting",
+    "details": Jsonb({}),
+    **dict.fromkeys(("open_until", "opens_at"), NOW),
+    "digits": 5,
+    **{name: [1] for name in ("cap_attempts", "cap_seconds")},
 }
 # Arrays of what an integer holds.
-SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"cap_attempts", "cap_seconds", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
-    ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
     ("campaign_facts.PAGE", "statuses"): ["x"],
@@ -165,6 +170,13 @@ NULLABLE = {
     ),
     *("variables@contacts.CHANGE", "timezone@contacts.CHANGE"),
     *("outcomes@copying.COUNT", "outcomes@copying.CALLS"),
+    *(
+        f"{name}@{statement}"
+        for name in ("waits", "details")
+        for statement in ("campaigns.ADD", "steering.START")
+    ),
+    "details@steering.PAUSE",
+    *("open_until", "cap_attempts", "cap_seconds"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

@@ -18,7 +18,7 @@ from zvonar.dialer.recovery import Adopted, recover
 from zvonar.dialer.routes import Routes
 from zvonar.dialer.serve import Server
 from zvonar.line.line import Gateway, GatewayInDoubt, GatewayLost
-from zvonar.store import calls, campaigns, epochs, sessions
+from zvonar.store import calls, epochs, sessions, steering
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
@@ -259,9 +259,9 @@ class Dialer:
             campaign = self._book.campaigns.get(campaign_id)
             if campaign is not None and not self._up[campaign_id]:
                 if self._book.opens(campaign, now) is None:
-                    await campaigns.expire_queue(self._db, campaign.account_id, campaign_id, now=now)
+                    await steering.expire_queue(self._db, campaign.account_id, campaign_id, now=now)
                 if not campaign.settings.open_ended:
-                    await campaigns.complete_if_done(self._db, campaign.account_id, campaign_id, now=now)
+                    await steering.complete_if_done(self._db, campaign.account_id, campaign_id, now=now)
             candidates.discard(campaign_id)
 
     async def _finish(self) -> None:

@@ -31,6 +31,7 @@ class CallFacts(Struct, frozen=True, kw_only=True):
     state: str
     disposition: str | None  # of the last ended attempt
     script_result: str | None
+    recalled_at: datetime | None  # when the subscriber called back
     talk_seconds: int  # of all attempts
     attempts: list[AttemptFacts]  # oldest first
     created_at: datetime
@@ -67,7 +68,8 @@ _FACTS = """to_jsonb(c) || jsonb_build_object('attempts', (
 _OF = "c.account_id = %(account_id)s AND c.campaign_id = %(campaign_id)s"
 
 # The same key as `outcome_key` makes.
-OUTCOME = """coalesce(c.disposition, CASE WHEN c.call_end IS NULL THEN 'open' ELSE 'ended' END) || '/'
+OUTCOME = """CASE WHEN c.recalled_at IS NOT NULL THEN 'recalled/' ELSE '' END
+    || coalesce(c.disposition, CASE WHEN c.call_end IS NULL THEN 'open' ELSE 'ended' END) || '/'
     || coalesce(c.script_result, 'none')"""
 
 _WHICH = f"""{_OF}
@@ -109,9 +111,9 @@ WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND call_id 
 """
 
 
-def outcome_key(ended: bool, disposition: str | None, script_result: str | None) -> str:
+def outcome_key(ended: bool, disposition: str | None, script_result: str | None, *, recalled: bool) -> str:
     """What a filter knows an outcome by; `ended` counts only where there was no try."""
-    return f"{disposition or ('ended' if ended else 'open')}/{script_result or 'none'}"
+    return f"{'recalled/' if recalled else ''}{disposition or ('ended' if ended else 'open')}/{script_result or 'none'}"
 
 
 async def page(

@@ -5,6 +5,7 @@ Counters are read from their own few rows, never from the calls, so a look costs
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -23,6 +24,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     name: str
     type: str
     status: str
+    waits: str | None  # what it still waits for: a part of its status
+    reason: str | None  # why it has that status
+    reason_details: dict[str, Any] | None
     settings: CampaignSettings
     timezone: str  # the account's, IANA
     phone_lists: list[int]  # ids
@@ -38,7 +42,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 class Which(Struct, frozen=True, kw_only=True):
     """Which campaigns; what is None does not filter."""
 
-    statuses: Sequence[str] | None = None
+    statuses: Sequence[str] | None = None  # `standing_key`s
     name: str | None = None  # part of it
     client_id: str | None = None
     created_from: datetime | None = None
@@ -67,7 +71,10 @@ _FACTS = """to_jsonb(c) || jsonb_build_object('timezone', a.timezone,
             UNION ALL
             SELECT 'result/' || disposition || '/' || script_result, sum(n) FROM campaign_ends
             WHERE account_id = c.account_id AND campaign_id = c.campaign_id AND disposition <> ''
-            GROUP BY disposition, script_result) t)) AS facts"""
+            GROUP BY disposition, script_result
+            UNION ALL
+            SELECT 'recalled/' || disposition || '/' || script_result, n FROM campaign_recalls
+            WHERE account_id = c.account_id AND campaign_id = c.campaign_id) t)) AS facts"""
 
 # One campaign of an account, by its key, with the few rows that count it.
 GET = f"""
@@ -77,7 +84,7 @@ WHERE c.account_id = %(account_id)s AND c.campaign_id = %(campaign_id)s
 
 _WHICH = """c.account_id = %(account_id)s AND c.purpose IS NULL
   AND (c.archived_at IS NOT NULL) = %(archived)s
-  AND (%(statuses)s::text[] IS NULL OR c.status = ANY(%(statuses)s))
+  AND (%(statuses)s::text[] IS NULL OR c.status || '/' || coalesce(c.waits, '') = ANY(%(statuses)s))
   AND (%(name)s::text IS NULL OR position(lower(%(name)s) IN lower(c.name)) > 0)
   AND (%(client_id)s::text IS NULL OR coalesce(c.settings ->> 'client_id', c.account_id::text) = %(client_id)s)
   AND (%(created_from)s::timestamptz IS NULL OR c.created_at >= %(created_from)s)
@@ -101,6 +108,10 @@ SELECT true FROM campaigns
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND purpose IS NULL FOR NO KEY UPDATE
 """
 
+COMMITTED = """
+SELECT spent + leg_held FROM campaign_guards WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
+"""
+
 # Out of sight, or back in sight.
 ARCHIVE = """
 UPDATE campaigns SET archived_at = %(at)s
@@ -114,6 +125,18 @@ SELECT %(account_id)s, %(campaign_id)s, coalesce(max(place), 0) + 1, %(phone_lis
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
 HAVING count(*) FILTER (WHERE phone_list_id = %(phone_list_id)s) = 0
 """
+
+
+def standing_key(status: str, waits: str | None) -> str:
+    """What a filter knows a status by."""
+    return f"{status}/{waits or ''}"
+
+
+async def committed(db: Database, account_id: int, campaign_id: int) -> Decimal:
+    """What a campaign's legs have cost and may still cost, as far as it holds money for them."""
+    found = await db.value(COMMITTED, {"account_id": account_id, "campaign_id": campaign_id})
+    assert isinstance(found, Decimal)
+    return found
 
 
 async def get(db: Database, account_id: int, campaign_id: int) -> Facts:

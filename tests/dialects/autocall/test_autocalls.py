@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -222,3 +223,59 @@ def test_one_unknown_key_is_401_and_300_requests_a_minute_are_enough(house: Hous
     assert (refused.status_code, refused.json()) == (429, {"message": "Too Many Attempts."})
     assert refused.headers["retry-after"] == "60"
     assert client.send("GET", "/autocalls", pause=61.0).status_code == 200
+
+
+def test_a_max_cost_that_nobody_gave_is_the_worst_case_and_grows_with_the_calls(client: Client) -> None:
+    made = client.autocall(max_tries=2)
+    forecast = client.ok("GET", f"/autocalls/{made['id']}/preflight")
+    assert forecast["would_dial"] == 3
+    assert forecast["worst_case"] == made["max_cost"]
+    more = client.ok(
+        "POST", f"/autocalls/{made['id']}/calls", {"list_id": [{"number": "+70001230004"}]}, status=201
+    )
+    assert float(more["max_cost"]) == pytest.approx(float(made["max_cost"]) * 4 / 3)
+    poor = client.send("POST", "/autocalls", {"name": "x", "list_id": [made["list_id"][0]], "audio_id": TEXT,
+                                              "max_tries": 100, "settings": {"max_call_time": 3600}})  # fmt: skip
+    assert poor.status_code == 402
+
+
+def test_it_says_why_it_stands_where_it_stands(client: Client) -> None:
+    made = client.autocall(date_from="2099-01-01")
+    said = client.ok("GET", f"/autocalls/{made['id']}/status")
+    assert (made["status"], said["status"], said["reason"]) == ("awaiting", "awaiting", "window_closed")
+    client.ok("POST", f"/autocalls/{made['id']}/pause")
+    assert client.ok("GET", f"/autocalls/{made['id']}/status")["reason"] == "by_hand"
+    assert client.ok("GET", "/autocalls", params={"status": "awaiting"})["total"] == 0
+    assert client.ok("GET", "/autocalls", params={"status": "paused"})["total"] == 1
+
+
+def test_the_first_bodies_are_generating_and_then_what_it_is(client: Client) -> None:
+    made = client.autocall(callback_url="https://example.com/x")
+    told = client.house.run(
+        client.house.db.value(
+            """SELECT array_agg(concat(payload ->> 'status', '/', payload ->> 'waits') ORDER BY event_id)
+            FROM outbox WHERE campaign_id = %s AND kind = 'campaign'""",
+            [made["id"]],
+        )
+    )
+    assert told == ["paused/generating", "running/"]
+
+
+def test_a_text_is_each_callees_own_and_nobody_may_lack_a_word(client: Client) -> None:
+    text = [{"data": {"text": "Здравствуйте, {{name}}!"}}]
+    people = [{"number": "+70001230001", "variables": {"name": "Анна"}}, {"number": "+70001230002"}]
+    refused = client.send("POST", "/autocalls", {"name": "x", "audio_id": text, "list_id": people})
+    assert refused.status_code == 422
+    assert "name" in refused.json()["errors"]["list_id"][0]
+    made = client.ok("POST", "/autocalls", {"name": "x", "audio_id": text, "list_id": people[:1]}, status=201)
+    assert len(made["audio_id"]) == 1
+    own = client.house.run(
+        client.house.db.value("SELECT overrides FROM calls WHERE campaign_id = %s", [made["id"]])
+    )
+    assert own == {"variables": {"name": "Анна"}}
+
+
+def test_dates_are_the_accounts(house: House) -> None:
+    client = Client(house, house.tenant(timezone="Asia/Almaty"))
+    made = client.autocall()
+    assert made["created_at"] == house.clock.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M:%S")

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from zvonar.core.call import FINAL, CallState
-from zvonar.core.campaign import CampaignSettings, CampaignStatus
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, Waits
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.core.schedule import zone_of
 from zvonar.dialects.autocall.outcomes import (
-    AUTOCALL_STATUS,
     AutocallStatus,
     CallStatus,
+    autocall_status,
     call_status,
     ended_by_status,
     try_status,
@@ -36,6 +36,7 @@ class CampaignFact(Struct, frozen=True, kw_only=True):
     name: str
     type: str
     status: CampaignStatus
+    waits: Waits | None = None
     settings: CampaignSettings
     timezone: str  # the account's, IANA
     phone_lists: tuple[int, ...]  # ids
@@ -76,6 +77,7 @@ class CallFact(Struct, frozen=True, kw_only=True):
     script_result: ScriptResult | None
     talk_seconds: int  # of all attempts
     attempts: tuple[AttemptFact, ...]  # oldest first
+    recalled_at: datetime | None = None  # when the subscriber called back
     timezone: str  # the account's, IANA
     created_at: datetime
     updated_at: datetime
@@ -206,7 +208,7 @@ def autocall(fact: CampaignFact) -> Autocall:
         speeches=0,
         lifetime=settings.open_ended,
         record=settings.record,
-        status=AUTOCALL_STATUS[fact.status],
+        status=autocall_status(fact.status, fact.waits),
         comment=settings.comment,
         callback_url=settings.callback_url,
         finished_at=local_time(fact.finished_at, zone) if fact.finished_at else None,
@@ -252,7 +254,9 @@ def call(fact: CallFact) -> Call:
         last_try_at=tries[-1][0] if tries else None,
         duration=fact.talk_seconds,
         r_duration=0,
-        status=call_status(fact.state, fact.disposition, fact.script_result),
+        status=call_status(
+            fact.state, fact.disposition, fact.script_result, recalled=fact.recalled_at is not None
+        ),
         data=tuple(
             Choice(node=step.node, key=step.key, name=step.status_name)
             for attempt in fact.attempts

@@ -161,6 +161,7 @@ def settings_of(
             changes[name] = given[wire]
     if "max_cost" in given:
         cost = given["max_cost"]
+        changes["grows"] = False
         changes["max_cost"] = None if cost is None else Decimal(str(cost)).quantize(Decimal("0.0001"))
     for switch, text, name, was in (
         ("sms", "text", "sms_text", base.sms_text),

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
-from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Reason, Waits
+from zvonar.core.control import Clock
 from zvonar.core.errors import SettingsInvalid
 from zvonar.core.prompt import Prompt
 from zvonar.core.script import plain
@@ -17,7 +19,7 @@ from zvonar.dialects.autocall.answers import Autocall, CampaignFact
 from zvonar.dialects.autocall.errors import Unprocessable, invalid, required, wrong
 from zvonar.dialects.autocall.limits import MAX_LIST
 from zvonar.dialects.autocall.operations import Asked, Example, Operation
-from zvonar.dialects.autocall.outcomes import keys_of, statuses_of
+from zvonar.dialects.autocall.outcomes import AutocallStatus, keys_of, statuses_of
 from zvonar.dialects.autocall.pages import Page
 from zvonar.dialects.autocall.requests.autocalls import (
     AutocallChange,
@@ -42,15 +44,18 @@ from zvonar.dialects.autocall.routes.common import (
     terms_of,
 )
 from zvonar.dialects.autocall.words import Text
-from zvonar.store import campaign_facts, campaigns, cancelling, clips, copying, scenarios
+from zvonar.store import campaign_facts, campaigns, clips, copying, scenarios, steering
 from zvonar.store.campaign_facts import Facts, Which
 from zvonar.store.campaigns import NotAllowedNow
 from zvonar.store.clips import ClipNotFound
 from zvonar.store.db import Database
+from zvonar.store.preflight import Preflight, Skip, preflight
 from zvonar.store.scenarios import ScenarioNotFound
 
 TAG = "autocalls"
 _BIGGEST = 2**63 - 1
+# Nobody is called outside the window of where he is, as far as that is known.
+_DEFAULTS = CampaignSettings(clock=Clock.callee)
 
 Steer = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -62,7 +67,7 @@ async def create(asked: Asked) -> Autocall:
     new = read(NewAutocall, head)
     if "list_id" not in head:
         raise Unprocessable({"list_id": [required("list_id")]})
-    settings = _speaking(settings_of(CampaignSettings(), new, await heard(asked, new)))
+    settings = _speaking(settings_of(_DEFAULTS, new, await heard(asked, new)))
     lists = await put_people(asked, streamed, name=new.name)
     campaign = await campaigns.add(
         asked.db,
@@ -71,11 +76,11 @@ async def create(asked: Asked) -> Autocall:
         type=CampaignType.regular,
         settings=settings,
         status=CampaignStatus.paused,
+        waits=Waits.generating,
         now=asked.now,
     )
     await call_lists(asked, campaign.campaign_id, lists, needs_of(settings))
-    if new.start:
-        await campaigns.start(asked.db, asked.account_id, campaign.campaign_id, now=asked.now)
+    await _generated(asked, campaign.campaign_id, start=new.start)
     return await _shown(asked, campaign.campaign_id)
 
 
@@ -118,6 +123,65 @@ async def settings(asked: Asked) -> CampaignSettings:
     return (await facts_of(asked)).settings
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where an autocall stands, and why."""
+
+    status: AutocallStatus
+    reason: Reason | None  # null: nothing in particular
+    details: dict[str, Any] | None  # of `breaker`: how many failed of how many, and which calls
+    changed_at: str
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """What an autocall would do if it ran from now on."""
+
+    calls: int  # that wait
+    would_dial: int
+    skipped: dict[Skip, int]  # why not; with would_dial they add up to calls
+    capped_now: int  # callees who were dialled so often lately that they have to wait
+    opens_at: str | None  # when it could begin; null for never
+    seconds: int | None  # of dialling, one try a call; null where no trunk is there
+    finishes_at: str | None  # with what the window takes; null for not within a year
+    seconds_at_most: int | None  # if every try were made and lasted to its end
+    worst_case: str  # what it can cost at most
+    available: str  # of the balance, and of what it holds already
+    covered: bool  # whether that is enough
+
+
+async def standing(asked: Asked) -> Standing:
+    """Where an autocall stands, and why."""
+    facts = await facts_of(asked)
+    return Standing(
+        status=autocall_of(facts).status,
+        reason=None if facts.reason is None else Reason(facts.reason),
+        details=facts.reason_details,
+        changed_at=answers.local_time(facts.updated_at, asked.zone),
+    )
+
+
+async def forecast(asked: Asked) -> Forecast:
+    """What an autocall would do if it ran from now on, and no other beside it."""
+    facts = await facts_of(asked)
+    found: Preflight = await preflight(asked.db, asked.account_id, facts.campaign_id, now=asked.now)
+
+    def said(at: datetime | None) -> str | None:
+        return None if at is None else answers.local_time(at, asked.zone)
+
+    return Forecast(
+        calls=found.calls,
+        would_dial=found.would_dial,
+        skipped=found.skipped,
+        capped_now=found.capped_now,
+        opens_at=said(found.opens_at),
+        seconds=found.seconds,
+        finishes_at=said(found.finishes_at),
+        seconds_at_most=found.seconds_at_most,
+        worst_case=answers.money(found.worst_case),
+        available=answers.money(found.available),
+        covered=found.covered,
+    )
+
+
 def steered(steer: Steer) -> Callable[[Asked], Coroutine[Any, Any, Autocall]]:
     """A handler that leads an autocall to another status."""
 
@@ -136,14 +200,24 @@ async def _start(db: Database, account_id: int, campaign_id: int, *, now: dateti
     facts = await campaign_facts.get(db, account_id, campaign_id)
     if facts.status == CampaignStatus.completed:
         raise NotAllowedNow("It is completed.")
-    await campaigns.start(db, account_id, campaign_id, now=now)
+    if facts.status == CampaignStatus.running:
+        return
+    await fix_cost(db, account_id, campaign_id, now=now)
+    await steering.start(db, account_id, campaign_id, now=now)
 
 
 async def _pause(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
     facts = await campaign_facts.get(db, account_id, campaign_id)
     if facts.status == CampaignStatus.completed:
         raise NotAllowedNow("It is completed.")
-    await campaigns.pause(db, account_id, campaign_id, now=now)
+    await steering.pause(db, account_id, campaign_id, now=now)
+
+
+async def _cancel(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
+    facts = await campaign_facts.get(db, account_id, campaign_id)
+    if facts.status == CampaignStatus.completed:
+        raise NotAllowedNow("It is completed.")
+    await steering.cancel(db, account_id, campaign_id, now=now)
 
 
 async def _archive(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
@@ -166,8 +240,11 @@ async def copy(asked: Asked) -> Autocall:
         asked.account_id,
         name=wanted.name or source.name,
         type=CampaignType(source.type),
-        settings=source.settings,
+        settings=msgspec.structs.replace(
+            source.settings, max_cost=None if source.settings.grows else source.settings.max_cost, grows=False
+        ),
         status=CampaignStatus.paused,
+        waits=Waits.generating,
         now=asked.now,
     )
     calls = await copying.calls(
@@ -180,9 +257,34 @@ async def copy(asked: Asked) -> Autocall:
     )
     if calls == 0:
         raise wrong("statuses", "No call has such a status.", "Звонков с таким статусом нет.")
-    if wanted.start:
-        await campaigns.start(asked.db, asked.account_id, campaign.campaign_id, now=asked.now)
+    await _generated(asked, campaign.campaign_id, start=wanted.start)
     return await _shown(asked, campaign.campaign_id)
+
+
+async def fix_cost(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
+    """Where the client has given no max_cost it is the worst case of what is to be called, from now on.
+
+    Raises NoMoney where a campaign that runs cannot hold it.
+    """
+    campaign = await campaigns.get(db, account_id, campaign_id)
+    if campaign.settings.max_cost is not None and not campaign.settings.grows:
+        return
+    free = msgspec.structs.replace(campaign.settings, max_cost=None, grows=True)
+    await campaigns.change(db, msgspec.structs.replace(campaign, settings=free), now=now)
+    worst = (await preflight(db, account_id, campaign_id, now=now)).worst_case
+    worst += await campaign_facts.committed(db, account_id, campaign_id)
+    fixed = msgspec.structs.replace(free, max_cost=worst)
+    await campaigns.change(db, msgspec.structs.replace(campaign, settings=fixed), now=now)
+
+
+async def _generated(asked: Asked, campaign_id: int, *, start: bool) -> None:
+    """Its calls are there: it runs, or it is paused."""
+    ids = asked.account_id, campaign_id
+    if not start:
+        await steering.prepared(asked.db, *ids, now=asked.now)
+        return
+    await fix_cost(asked.db, *ids, now=asked.now)
+    await steering.start(asked.db, *ids, now=asked.now, waited_for=Waits.generating)
 
 
 def autocall_of(facts: Facts) -> Autocall:
@@ -282,7 +384,7 @@ _STEPS = (
     ("start", "Start", _start, "Let a paused autocall dial. Its max_cost is held from the balance."),
     ("pause", "Pause", _pause, "Stop dialling; calls in progress end by themselves."),
     ("resume", "Resume", _start, "Let a paused autocall dial again."),
-    ("cancel", "Cancel", cancelling.cancel, "End for good: what waits is never dialled."),
+    ("cancel", "Cancel", _cancel, "End for good: what waits is never dialled."),
     ("archive", "Archive", _archive, "Take an autocall that does not run out of the list."),
     ("unarchive", "Unarchive", _unarchive, "Put an autocall back into the list."),
 )
@@ -388,6 +490,27 @@ OPERATIONS = (
         about="What `settings` of a new or changed autocall may hold.",
         handle=settings,
         answer=CampaignSettings,
+        examples=(Example(name="one", path=_ONE),),
+    ),
+    Operation(
+        method="GET",
+        path="/autocalls/{autocall_id}/status",
+        tag=TAG,
+        name="getAutocallStatus",
+        summary="Read where an autocall stands, and why",
+        handle=standing,
+        answer=Standing,
+        examples=(Example(name="one", path=_ONE),),
+    ),
+    Operation(
+        method="GET",
+        path="/autocalls/{autocall_id}/preflight",
+        tag=TAG,
+        name="getPreflight",
+        summary="Read what an autocall would do",
+        about="How many would be dialled, who would be skipped and why, how long it takes, and the worst-case cost.",
+        handle=forecast,
+        answer=Forecast,
         examples=(Example(name="one", path=_ONE),),
     ),
     *(

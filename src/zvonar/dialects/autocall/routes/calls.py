@@ -15,7 +15,7 @@ from zvonar.dialects.autocall.pages import Page
 from zvonar.dialects.autocall.requests.autocalls import CallQuery, MoreCalls
 from zvonar.dialects.autocall.requests.dates import day_begins, day_ends
 from zvonar.dialects.autocall.requests.people import BAD_NUMBER, Streamed
-from zvonar.dialects.autocall.routes.autocalls import autocall_of, needs_of, not_now
+from zvonar.dialects.autocall.routes.autocalls import autocall_of, fix_cost, needs_of, not_now
 from zvonar.dialects.autocall.routes.common import call_lists, facts_of, paged, put_people, shown, terms_of
 from zvonar.store import call_facts, campaign_facts, removing, trunks
 from zvonar.store.call_facts import CallFacts, Which
@@ -61,6 +61,8 @@ async def add(asked: Asked) -> Autocall:
         raise wrong("list_id", "list_id must be an array.", "list_id должен быть массивом.")
     lists = await put_people(asked, streamed, name=facts.name)
     await call_lists(asked, facts.campaign_id, lists, needs_of(facts.settings))
+    if facts.settings.grows:
+        await fix_cost(asked.db, asked.account_id, facts.campaign_id, now=asked.now)
     return autocall_of(await campaign_facts.get(asked.db, asked.account_id, facts.campaign_id))
 
 

@@ -34,8 +34,6 @@ ALTER TABLE campaigns
     ADD COLUMN archived_at timestamptz,        -- out of sight unless asked for
     ADD COLUMN purpose text;                   -- null: the client's own; else made by the service: flash_calls, test_call
 CREATE UNIQUE INDEX campaigns_by_purpose ON campaigns (account_id, purpose) WHERE purpose = 'flash_calls';
--- Campaigns that were cancelled and whose calls or money somebody has still to let go of.
-CREATE INDEX campaigns_cancelled ON campaigns (campaign_id) WHERE status = 'cancelled';
 
 -- Held back by the client: such a call waits until it is unlocked.
 ALTER TABLE calls ADD COLUMN locked boolean NOT NULL DEFAULT false;
