@@ -9,42 +9,13 @@ import pytest
 
 from zvonar.core.result import Disposition, Outcome, ScriptResult
 
+from .client import TEXT, Client
+
 if TYPE_CHECKING:
-    from tests.dialects.conftest import House, Tenant
+    from tests.dialects.conftest import House
 
 BUSY = Outcome(disposition=Disposition.busy)
 HEARD = Outcome(disposition=Disposition.answered, script_result=ScriptResult.completed, talk_seconds=6)
-TEXT = [{"data": {"text": "Здравствуйте!"}}]
-NUMBERS = ["+70001230001", "+70001230002", "+70001230003"]
-
-
-class Client:
-    """Somebody with a key."""
-
-    def __init__(self, house: House, tenant: Tenant) -> None:
-        self.house = house
-        self.tenant = tenant
-
-    def send(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
-        headers = {"authorization": f"Bearer {self.tenant.autocall}", **options.pop("headers", {})}
-        if body is not None:
-            options["json"] = body
-        return self.house.send(method, f"/api/v1{path}", headers=headers, **options)
-
-    def ok(self, method: str, path: str, body: Any = None, *, status: int = 200, **options: Any) -> Any:
-        answer = self.send(method, path, body, **options)
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
-
-    def autocall(self, numbers: list[str] = NUMBERS, **fields: Any) -> dict[str, Any]:
-        body = {"name": "Опрос", "list_id": [{"number": n} for n in numbers], "audio_id": TEXT, **fields}
-        created: dict[str, Any] = self.ok("POST", "/autocalls", body, status=201)
-        return created
-
-
-@pytest.fixture
-def client(house: House, tenant: Tenant) -> Client:
-    return Client(house, tenant)
 
 
 def test_what_was_created_has_every_field_of_the_reference_and_its_type(client: Client, golden: Any) -> None:

@@ -28,7 +28,7 @@ from zvonar.speech.library import Library
 from zvonar.store import accounts, idempotency
 from zvonar.store import limits as rates
 from zvonar.store.accounts import Account
-from zvonar.store.bound import at_once
+from zvonar.store.bound import Bound, at_once
 from zvonar.store.db import Database
 from zvonar.store.idempotency import Busy, Kept
 
@@ -102,7 +102,19 @@ class Asked(Struct, frozen=True, kw_only=True):
         return links.base_url(self.request, self.service.public_url)
 
 
-Answered = Struct | bytes | ASGIApp | Response[Any] | None
+class Direct(Response[None]):
+    """An answer that sends itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(content=None)
+        self._app = app
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> Any:
+        """Itself."""
+        return self._app
+
+
+Answered = Struct | bytes | Response[Any] | None
 Handle = Callable[[Asked], Awaitable[Answered]]
 
 
@@ -168,7 +180,7 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
         include_in_schema=False,  # we write our own
         request_max_body_size=None,  # what is too large is refused in our own shape
     )
-    async def handle(request: Req) -> Response[Any] | ASGIApp:
+    async def handle(request: Req) -> Response[Any]:
         now = service.now()
         account = await _caller(operation, service, request, now)
         with tempfile.SpooledTemporaryFile(max_size=_HELD) as file:
@@ -264,7 +276,7 @@ async def _changed(operation: Operation, asked: Asked, digest: bytes) -> Respons
     if given is None or operation.method != "POST" or operation.public:
         async with at_once(asked.service.db) as db:
             answered = await _handled(operation, msgspec.structs.replace(asked, db=db))
-        return _plain(operation, answered)
+        return _answer(operation, answered)
     if not _KEY.fullmatch(given):
         raise errors.wrong(
             "Idempotency-Key",
@@ -282,10 +294,8 @@ async def _once(operation: Operation, asked: Asked, key: bytes, digest: bytes) -
         async with asked.service.db.transaction() as connection:
             known = await idempotency.known(connection, asked.account_id, key, now=asked.now)
             if known is None:
-                from zvonar.store.bound import Bound
-
                 bound = msgspec.structs.replace(asked, db=Bound(connection))
-                answer = _plain(operation, await _handled(operation, bound))
+                answer = _answer(operation, await _handled(operation, bound))
                 kept = Kept(
                     fingerprint=digest,
                     status=answer.status_code or operation.status,
@@ -313,13 +323,7 @@ async def _once(operation: Operation, asked: Asked, key: bytes, digest: bytes) -
     raise Problem(409, errors.KEY_BUSY, headers={"Retry-After": "5"})
 
 
-def _plain(operation: Operation, answered: Answered) -> Response[bytes]:
-    answer = _answer(operation, answered)
-    assert isinstance(answer, Response)
-    return answer
-
-
-def _answer(operation: Operation, answered: Answered) -> Response[Any] | ASGIApp:
+def _answer(operation: Operation, answered: Answered) -> Response[Any]:
     match answered:
         case None:
             return Response(b"", status_code=operation.status)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from litestar import Router
 from litestar.exceptions import HTTPException
 
-from zvonar.dialects.autocall import errors
+from zvonar.dialects.autocall import docs, errors
 from zvonar.dialects.autocall.errors import Problem
 from zvonar.dialects.autocall.operations import KEY_KIND, Operation, Service, handler
 from zvonar.dialects.autocall.routes import (
@@ -40,6 +40,7 @@ def routes(service: Service) -> list[Router]:
     """Everything that is served under the prefix."""
     return [
         _router(PREFIX, OPERATIONS, service),
+        docs.router(OPERATIONS, prefix=PREFIX),
         # Clients of the original ask there [C].
         _router(PUBLIC_PREFIX, [operation for operation in OPERATIONS if operation.public], service),
     ]

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Annotated, Final
 
-from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from zvonar.core.campaign import Voice
@@ -12,7 +11,7 @@ from zvonar.core.script import MAX_TEXT
 from zvonar.dialects.autocall.answers import local_time
 from zvonar.dialects.autocall.errors import Unprocessable, invalid, required
 from zvonar.dialects.autocall.limits import MAX_AUDIO
-from zvonar.dialects.autocall.operations import Asked, Example, Operation
+from zvonar.dialects.autocall.operations import Asked, Direct, Example, Operation
 from zvonar.dialects.autocall.pages import Page
 from zvonar.dialects.autocall.requests.autocalls import SpokenText, voice_of
 from zvonar.dialects.autocall.requests.fields import Name, PageQuery, decoded, read
@@ -80,7 +79,7 @@ async def show(asked: Asked) -> Audio:
     return _audio(await clips.get(asked.db, asked.account_id, asked.id("audio_id")), asked)
 
 
-async def listen(asked: Asked) -> ASGIApp:
+async def listen(asked: Asked) -> Direct:
     """The sound itself, as the telephone plays it."""
     from zvonar.speech.synthesis import UNSPEAKABLE
 
@@ -91,7 +90,7 @@ async def listen(asked: Asked) -> ASGIApp:
     except UNSPEAKABLE:
         raise Unprocessable({"text": [UNSPOKEN]}) from None
     version = Version(tag=f'"{audio.path.stem[:32]}-{audio.size:x}"', modified=clip.created_at)
-    return FileAnswer(
+    sent = FileAnswer(
         asked.request,
         Sent(
             path=audio.path,
@@ -101,6 +100,7 @@ async def listen(asked: Asked) -> ASGIApp:
             name=f"{clip.clip_id}.{audio.suffix}",
         ),
     )
+    return Direct(sent)
 
 
 async def _upload(asked: Asked) -> Audio:
