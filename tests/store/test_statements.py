@@ -73,6 +73,17 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
+    **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
+    **dict.fromkeys(("client_id",), "x"),
+    **dict.fromkeys(("archived", "locked"), True),
+    **{name: Jsonb({}) for name in ("script", "variables")},
+    "phone_list_ids": [1],
+    "content_type": "x",
+    **dict.fromkeys(("purpose", "after_phone"), "x"),
+    "all": True,
+    "clip_ids": [1],
+    "reasons": ["x"],
+    "stop_untils": [NOW],
     **dict.fromkeys(("autostart", "over"), True),
     "waits": "awaiting",
     "details": Jsonb({}),
@@ -89,6 +100,9 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("campaign_facts.PAGE", "statuses"): ["x"],
+    ("campaign_facts.COUNT", "statuses"): ["x"],
+    ("idempotency.KEEP", "fingerprint"): b"x",
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -140,6 +154,24 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(
+        f"{name}@campaign_facts.{statement}"
+        for name in ("statuses", "name", "client_id", "created_from", "created_till")
+        for statement in ("PAGE", "COUNT")
+    ),
+    *(
+        f"{name}@call_facts.{statement}"
+        for name in ("outcomes", "phone", "extra", "locked", "updated_from", "updated_till")
+        for statement in ("FILTERED_PAGE", "COUNT")
+    ),
+    *(
+        "name@contacts.LISTS",
+        "name@contacts.COUNT_LISTS",
+        "phone@contacts.CONTACTS",
+        "at@campaign_facts.ARCHIVE",
+    ),
+    *("variables@contacts.CHANGE", "timezone@contacts.CHANGE"),
+    *("outcomes@copying.COUNT", "outcomes@copying.CALLS"),
     *(
         f"{name}@{statement}"
         for name in ("waits", "details")

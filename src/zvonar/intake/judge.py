@@ -20,7 +20,7 @@ from zvonar.store.phone_lists import Rejected
 _SHOWN = 40  # characters of a number as typed
 
 # What a header may call a column; everything else in a table is left alone.
-_COLUMNS = {
+COLUMNS = {
     **dict.fromkeys(
         (
             *("phone", "phone number", "phonenumber", "telephone", "tel", "mobile", "msisdn", "number"),
@@ -104,7 +104,7 @@ class Judge:
         found: dict[str, int] = {}
         names = []
         for position, cell in enumerate(row.cells if self._named else row.cells[:1]):
-            column = _COLUMNS.get(" ".join(re.split(r"[\s_.-]+", cell.casefold())).strip())
+            column = COLUMNS.get(" ".join(re.split(r"[\s_.-]+", cell.casefold())).strip())
             if column is not None and column not in found:
                 found[column] = position
                 names.append(cell)

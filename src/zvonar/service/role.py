@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from zvonar.service import logs
 from zvonar.service.home import Home
-from zvonar.store import limits
+from zvonar.store import idempotency, limits
 from zvonar.store.db import Database, StoreUnavailable
 
 if TYPE_CHECKING:  # each role imports what it needs: the whole of it takes 200 MB
@@ -237,11 +237,13 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
 
 
 async def _sweep(db: Database) -> None:
-    """Forget rate limits that have run out, once a minute."""
+    """Forget what has run out, once a minute."""
     while True:
         await asyncio.sleep(60.0)
         with contextlib.suppress(StoreUnavailable):
             await limits.sweep(db, now=now())
+            while await idempotency.sweep(db, now=now()):
+                pass
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters
 from zvonar.dialects.autocall import callbacks
+from zvonar.dialects.autocall import routes as autocall
 from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
@@ -30,5 +31,6 @@ def routes(
     """The routes of every dialect."""
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
+        *autocall.routes(autocall.Service(db=db, now=now, library=media.library, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
     ]

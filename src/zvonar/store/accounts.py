@@ -243,3 +243,15 @@ async def tariff_of(db: Database, account: Account) -> Tariff:
     async with db.connection() as connection:
         found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
     return tariff(account.tariff_id, "", found)
+
+
+# What an account pays that was given no price list of its own.
+DEFAULT_RATES = """
+SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates JOIN tariffs USING (tariff_id)
+WHERE name = 'default' ORDER BY prefix
+"""
+
+
+async def default_rates(db: Database) -> list[Rate]:
+    """The price list that anybody may see."""
+    return await db.rows(Rate, DEFAULT_RATES)
