@@ -115,5 +115,9 @@ def _message(body: bytes) -> Message:
     _, _, coding, _, size = rest[:5]
     assert len(rest) == 5 + size
     return Message(
-        source=source.decode(), destination=destination.decode(), esm_class=esm_class, coding=coding, body=rest[5:]
+        source=source.decode(),
+        destination=destination.decode(),
+        esm_class=esm_class,
+        coding=coding,
+        body=rest[5:],
     )

@@ -136,7 +136,13 @@ async def test_a_server_that_is_down_refuses_the_connection() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [b"HTTP/1.1 200 OK\r\n\r\n", b"\xff\xfe\x00garbage\r\n", b"220 hi\r\n", b"999 what\r\n", b"x" * 100_000 + b"\r\n"],
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"\xff\xfe\x00garbage\r\n",
+        b"220 hi\r\n",
+        b"999 what\r\n",
+        b"x" * 100_000 + b"\r\n",
+    ],
     ids=["http", "bytes", "hello-then-silence", "odd-code", "endless"],
 )
 async def test_garbage_is_a_failure_that_is_tried_again(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

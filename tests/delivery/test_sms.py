@@ -173,9 +173,7 @@ async def test_one_that_accepts_connections_and_says_nothing_ends_at_the_deadlin
 
     monkeypatch.setattr(smpp, "_CONNECT", 0.1)
     async with Listener(silent) as listener:
-        named = Smpp(
-            host="127.0.0.1", port=listener.port, tls=False, system_id="a", password="", sender="A"
-        )
+        named = Smpp(host="127.0.0.1", port=listener.port, tls=False, system_id="a", password="", sender="A")
         async with SmppTransport(named) as transport:
             assert (await sent(transport)).failure is Failure.timeout
 
@@ -183,9 +181,7 @@ async def test_one_that_accepts_connections_and_says_nothing_ends_at_the_deadlin
 @pytest.mark.asyncio
 async def test_tls_with_a_stranger_is_refused() -> None:
     async with Centre() as centre:
-        named = Smpp(
-            host="127.0.0.1", port=centre.port, tls=True, system_id="a", password="", sender="A"
-        )
+        named = Smpp(host="127.0.0.1", port=centre.port, tls=True, system_id="a", password="", sender="A")
         async with SmppTransport(named) as transport:
             answer = await sent(transport)
     assert answer.failure in (Failure.tls, Failure.broken, Failure.timeout)
@@ -362,9 +358,7 @@ async def test_a_text_waits_out_an_outage_of_its_centre(db: Database) -> None:
         port = before.port
     meters = Counted()
     named = Smpp(host="127.0.0.1", port=port, tls=False, system_id="a", password="b", sender="A")
-    async with carried(named) as transport, worker(
-        db, as_text, meters=meters, transports={"sms": transport}
-    ):
+    async with carried(named) as transport, worker(db, as_text, meters=meters, transports={"sms": transport}):
         await happened(db, "", [1, 2, 3])
         await meters.until_failed(6)
         async with Centre(port=port) as after:
@@ -376,9 +370,7 @@ async def test_a_text_waits_out_an_outage_of_its_centre(db: Database) -> None:
 @pytest.mark.asyncio
 async def test_without_a_provider_a_text_says_so_and_its_reader_is_never_given_up(db: Database) -> None:
     meters = Counted()
-    async with carried(None) as transport, worker(
-        db, as_text, meters=meters, transports={"sms": transport}
-    ):
+    async with carried(None) as transport, worker(db, as_text, meters=meters, transports={"sms": transport}):
         await happened(db, "", [1])
         await meters.until_failed(3)
     rows = await deliveries(db)

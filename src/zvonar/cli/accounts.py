@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from zvonar.cli.common import fail, now, sentences, show, with_database
+from zvonar.core.phone import parse
 from zvonar.delivery.letters import checked_email
 from zvonar.service.operations import add_account
 from zvonar.store import accounts, webhook_secrets
@@ -62,22 +63,40 @@ def add(
 @sentences
 def set_(
     account: Annotated[str, typer.Argument(help="Its id or name.")],
-    email: Annotated[str, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")],
+    email: Annotated[str | None, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")] = None,
+    phone: Annotated[
+        str | None, typer.Option(help="Where texts to the owner go, +74951234567; empty for nowhere.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Change an account."""
-    wanted = checked_email(email) if email else None
+    if email is None and phone is None:
+        fail("give --email, --phone, or both.")
+    address = checked_email(email) if email else None
 
     async def change(db: Database) -> accounts.Account:
         found = await accounts.named(db, account)
-        return await accounts.set_email(db, found.account_id, wanted)
+        number = parse(phone, country=next(iter(found.countries), ""), trial=True).e164 if phone else None
+        if email is not None:
+            found = await accounts.set_email(db, found.account_id, address)
+        if phone is not None:
+            found = await accounts.set_phone(db, found.account_id, number)
+        return found
 
     changed = with_database(change)
-    document = {"account_id": changed.account_id, "name": changed.name, "email": changed.email}
+    document = {
+        "account_id": changed.account_id,
+        "name": changed.name,
+        "email": changed.email,
+        "phone": changed.phone,
+    }
     show(
         document,
         as_json=json,
-        lines=lambda: f"Account {changed.name} hears of trouble at {changed.email or '-'}.",
+        lines=lambda: (
+            f"Account {changed.name} hears of trouble at {changed.email or '-'}, "
+            f"and gets texts at {changed.phone or '-'}."
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""How is a text handed to a short-message centre? Over one bound SMPP 3.4 session, made when needed and left when idle."""
+"""How is a text handed to a short-message centre? Over one bound SMPP 3.4 session, which is left when it is idle."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,8 @@ from typing import Final
 from msgspec import Struct
 
 from zvonar.delivery import smpp_pdus as pdus
-from zvonar.delivery.sms import phone_of
 from zvonar.delivery.smpp_pdus import Header, NotSmpp, TooLong
+from zvonar.delivery.sms import phone_of
 from zvonar.delivery.verdict import Answer, Failure
 from zvonar.store.deliveries import Delivery
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
-from smpplib import consts, gsm, smpp
+from smpplib import consts, gsm, smpp  # type: ignore[import-untyped]
 
 from zvonar.core.errors import ZvonarError
 

@@ -8,7 +8,7 @@ their yes from their no.
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote, quote_plus
 
 import msgspec
@@ -21,8 +21,8 @@ from zvonar.delivery.verdict import Answer, Failure
 from zvonar.store.deliveries import Delivery
 
 _PLACE = re.compile(r"\{(to|digits|text|from)\}")
-_JSON = "application/json"
-_FORM = "application/x-www-form-urlencoded"
+_JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 class SmsTemplateInvalid(Invalid):

@@ -23,6 +23,7 @@ class Failure(StrEnum):
     broken = "broken"  # the connection broke, or what came was not the protocol
     mail_off = "mail_off"  # no mail server is configured
     sms_off = "sms_off"  # no SMS provider is configured
+    nobody = "nobody"  # the account has no address for what its owner is to get
     unaccepted = "unaccepted"  # an SMS provider's answer does not say that it took the text
     unknown = "unknown"  # none of these; the log has the class of the exception
 

@@ -11,7 +11,7 @@ from zvonar.core.errors import Invalid
 from zvonar.delivery.guard import networks
 from zvonar.delivery.post import Poster
 from zvonar.delivery.smpp import PORT, Smpp, SmppTransport
-from zvonar.delivery.sms import NoSms
+from zvonar.delivery.sms import NoSms, ToTelephones
 from zvonar.delivery.sms_http import HttpSmsTransport, SmsTemplate
 from zvonar.delivery.verdict import Transport
 
@@ -72,9 +72,9 @@ async def carried(named: Smpp | SmsTemplate | None) -> AsyncIterator[Transport]:
     match named:
         case Smpp():
             async with SmppTransport(named) as transport:
-                yield transport
+                yield ToTelephones(transport)
         case SmsTemplate():
             async with Poster(allowed=_EVERYWHERE) as poster:
-                yield HttpSmsTransport(poster, named)
+                yield ToTelephones(HttpSmsTransport(poster, named))
         case None:
-            yield NoSms()
+            yield ToTelephones(NoSms())

@@ -26,11 +26,12 @@ class Account(Struct, frozen=True, kw_only=True):
     tariff_id: int
     balance: Decimal
     held: Decimal  # what live legs and campaigns may still cost
-    email: str | None  # whom to tell what goes wrong
+    email: str | None  # whom to tell what goes wrong; also where letters to the owner go
+    phone: str | None  # E.164; where texts to the owner go
 
 
 # Of an Account, in the order of its fields.
-COLUMNS = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email"
+COLUMNS = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email, phone"
 
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
@@ -54,6 +55,8 @@ WITH paid AS (
 INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
 SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
+
+SET_PHONE = f"UPDATE accounts SET phone = %(phone)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
 SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
@@ -197,6 +200,14 @@ async def named(db: Database, id_or_name: str) -> Account:
 async def set_email(db: Database, account_id: int, email: str | None) -> Account:
     """Whom to tell from now on what goes wrong. Raises AccountNotFound."""
     account = await db.row(Account, SET_EMAIL, {"account_id": account_id, "email": email})
+    if account is None:
+        raise AccountNotFound(str(account_id))
+    return account
+
+
+async def set_phone(db: Database, account_id: int, phone: str | None) -> Account:
+    """Where texts to the owner go from now on, E.164. Raises AccountNotFound."""
+    account = await db.row(Account, SET_PHONE, {"account_id": account_id, "phone": phone})
     if account is None:
         raise AccountNotFound(str(account_id))
     return account

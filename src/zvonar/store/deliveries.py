@@ -10,8 +10,7 @@ from zvonar.store import receivers
 from zvonar.store.db import Database
 from zvonar.store.outbox import Swept
 
-
-_PEOPLE = ("mailto:", "sms:")
+_PEOPLE = ("mailto:", "sms:")  # schemes of addresses that are a person's
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
