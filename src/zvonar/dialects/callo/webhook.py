@@ -1,4 +1,4 @@
-"""What does a Callo client's webhook hear of a key or a word? A form, and a template of a URL, while the call goes on."""
+"""What does a Callo client's webhook hear of a key or a word? A form, posted while the call still goes on."""
 
 from collections.abc import Sequence
 from urllib.parse import urlencode
