@@ -88,7 +88,7 @@ def rendered(event: Event, *, to: str, subject: str, text: str, kind: str) -> Re
     """A letter that tells of an event. Raises EmailInvalid."""
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     message["To"] = checked_email(to)
-    message["Subject"] = subject
+    message["Subject"] = " ".join(subject.split())  # a line break would end the header
     message["Date"] = event.at
     message["Message-ID"] = f"<event-{event.event_id}@zvonar>"
     message["Auto-Submitted"] = "auto-generated"
