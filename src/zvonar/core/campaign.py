@@ -83,12 +83,16 @@ class Voice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     language: str = "ru"  # BCP 47 primary tag
     name: str | None = None  # the engine's own voice; its default for the language unless given
+    rate: int = 100  # percent of the engine's usual speed
+    pitch: int = 100  # percent of the voice's own
 
     def checked(self) -> "Voice":
         """Self, or SettingsInvalid."""
         for text in (self.language, self.name):
             if text is not None and not _VOICE.fullmatch(text):
                 raise SettingsInvalid("a voice has a language such as ru, and a name of letters and digits.")
+        if not 50 <= self.rate <= 200 or not 0 <= self.pitch <= 200:
+            raise SettingsInvalid("a voice has a rate of 50 to 200 percent and a pitch of 0 to 200.")
         return self
 
 

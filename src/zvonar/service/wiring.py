@@ -5,10 +5,10 @@ from datetime import datetime
 
 from litestar.types import ControllerRouterHandler
 
-from zvonar.delivery import letters
+from zvonar.delivery import letters, reactions
 from zvonar.dialects.autocall import callbacks
 from zvonar.dialects.autocall import routes as autocall
-from zvonar.dialects.callo import postback
+from zvonar.dialects.callo import postback, webhook
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
@@ -17,7 +17,7 @@ from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
 # Each dialect that tells the outside what happened, in its own bytes; and letters to people.
-RENDERERS = (callbacks.render, postback.render, letters.render)
+RENDERERS = (callbacks.render, postback.render, letters.render, reactions.render, webhook.render)
 
 
 def render(event: Event) -> Sequence[Rendered]:

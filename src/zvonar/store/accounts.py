@@ -28,7 +28,8 @@ class Account(Struct, frozen=True, kw_only=True):
     tariff_id: int
     balance: Decimal
     held: Decimal  # what live legs and campaigns may still cost
-    email: str | None  # whom to tell what goes wrong
+    email: str | None  # whom to tell what goes wrong; also where letters to the owner go
+    phone: str | None  # E.164; where texts to the owner go
     moderated: bool  # its campaigns run only once the operator has approved them
     cap_attempts: list[int] | None  # so many attempts to one callee …
     cap_seconds: list[int] | None  # … in so many seconds, side by side
@@ -41,8 +42,8 @@ class Account(Struct, frozen=True, kw_only=True):
 
 
 # Of an Account, in the order of its fields.
-COLUMNS = """account_id, name, currency, timezone, countries, tariff_id, balance, held, email, moderated, cap_attempts,
-    cap_seconds"""
+COLUMNS = """account_id, name, currency, timezone, countries, tariff_id, balance, held, email, phone, moderated,
+    cap_attempts, cap_seconds"""
 
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
@@ -66,6 +67,8 @@ WITH paid AS (
 INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
 SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
+
+SET_PHONE = f"UPDATE accounts SET phone = %(phone)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
 SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
@@ -215,6 +218,14 @@ async def named(db: Database, id_or_name: str) -> Account:
 async def set_email(db: Database, account_id: int, email: str | None) -> Account:
     """Whom to tell from now on what goes wrong. Raises AccountNotFound."""
     account = await db.row(Account, SET_EMAIL, {"account_id": account_id, "email": email})
+    if account is None:
+        raise AccountNotFound(str(account_id))
+    return account
+
+
+async def set_phone(db: Database, account_id: int, phone: str | None) -> Account:
+    """Where texts to the owner go from now on, E.164. Raises AccountNotFound."""
+    account = await db.row(Account, SET_PHONE, {"account_id": account_id, "phone": phone})
     if account is None:
         raise AccountNotFound(str(account_id))
     return account
