@@ -73,15 +73,40 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
+    # The CRM.
+    **dict.fromkeys(("user_id", "pipeline_id", "task_id"), 1),
+    **dict.fromkeys(("tail", "role", "lang", "destination", "pattern", "redirect_uri"), "x"),
+    **{name: [1] for name in ("user_ids", "card_ids", "note_ids", "tag_ids", "from_ids", "to_ids", "sorts")},
+    **{name: [1] for name in ("responsibles", "creators", "updaters")},
+    **{name: ["x"] for name in ("tails", "names", "colors", "note_types", "types")},
+    **{name: ["contact"] for name in ("card_kinds", "from_kinds", "to_kinds")},
+    **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
+    **{name: [NOW] for name in ("created_ats", "updated_ats")},
+    **{name: [True] for name in ("mains", "unsorteds")},
+    "cards": Jsonb([]),
+    "expires_at": NOW,
 }
 # Arrays of what an integer holds.
-SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("crm_pipelines.ADD", "sort"): 1,
+    ("crm_hooks.TELL", "settings"): ["x"],
+    ("crm_hooks.SUBSCRIBE", "settings"): ["x"],
+    **{
+        (f"{statement}", "kind"): "contact"
+        for statement in (
+            "crm_cards.BY_IDS",
+            "crm_cards.LOCK",
+            "crm_tags.BY_IDS",
+            "crm_tags.PUT",
+            "crm_tags.PAGE",
+        )
+    },
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -133,6 +158,7 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

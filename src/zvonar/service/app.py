@@ -28,6 +28,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 Служба обзванивает номера кампаний и отвечает на перечисленных ниже языках API.</p>
 <ul><li>Callo: <code>/manager/cabapi_external/api/v1/…</code></li>
 <li>UIS Data API: <code>POST /v2.0</code></li>
+<li>amoCRM: <code>POST /api/v4/calls</code> and the cards around it</li>
 <li><a href="/healthz">/healthz</a>, <a href="/metrics">/metrics</a></li></ul></body></html>
 """
 
@@ -39,6 +40,7 @@ def application(
     roles: list[str],
     media: Media,
     public_url: str | None,
+    amocrm_strict: bool,
     now: Callable[[], datetime],
 ) -> Litestar:
     """The application over an open database. `roles`: those whose readiness makes the service healthy."""
@@ -73,7 +75,7 @@ def application(
             index,
             healthz,
             metrics,
-            *wiring.routes(db, media=media, public_url=public_url, now=now),
+            *wiring.routes(db, media=media, public_url=public_url, amocrm_strict=amocrm_strict, now=now),
         ],
         logging_config=None,  # the role has set logging up already
         openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),
@@ -81,7 +83,10 @@ def application(
     )
 
 
-def _http_error(_: Request[Any, Any, Any], exc: HTTPException) -> Response[dict[str, str]]:
+def _http_error(request: Request[Any, Any, Any], exc: HTTPException) -> Response[Any]:
+    # What is refused before a dialect's router is reached: a method that a path does not have.
+    if (dialect := wiring.errors_of(request.url.path)) is not None:
+        return dialect(request, exc)
     return Response({"message": HTTPStatus(exc.status_code).phrase}, status_code=exc.status_code)
 
 
