@@ -100,8 +100,8 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
     **{
         (f"{statement}", "kind"): "contact"
         for statement in (
-            "crm_cards.BY_IDS",
-            "crm_cards.LOCK",
+            "crm_entities.BY_IDS",
+            "crm_entities.LOCK",
             "crm_tags.BY_IDS",
             "crm_tags.PUT",
             "crm_tags.PAGE",

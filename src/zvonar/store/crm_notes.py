@@ -77,7 +77,7 @@ WITH given AS MATERIALIZED (
         updated_by, created_at, updated_at)
     SELECT g.account_id, g.note_id, g.kind, g.card_id, g.note_type, g.params,
         coalesce(g.responsible, c.responsible_user_id), g.creator, g.updater, g.created_at, g.updated_at
-    FROM given g JOIN crm_cards c USING (account_id, kind, card_id)
+    FROM given g JOIN crm_entities c USING (account_id, kind, card_id)
 )
 SELECT note_id FROM given ORDER BY place
 """

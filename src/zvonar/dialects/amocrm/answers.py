@@ -10,7 +10,7 @@ from litestar import Response
 from zvonar.core.crm import Kind
 from zvonar.dialects.amocrm.errors import NOT_FOUND, NOT_FOUND_CODE, PROBLEM
 from zvonar.dialects.amocrm.requests.fields import RequestId
-from zvonar.store.crm_calls import Noted
+from zvonar.store.crm_logging import Noted
 
 HAL: Final = "application/hal+json"
 

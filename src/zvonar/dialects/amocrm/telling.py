@@ -7,7 +7,7 @@ import msgspec
 
 from zvonar.core.crm import Card, Kind
 from zvonar.dialects.amocrm.caller import Caller
-from zvonar.store.crm_cards import CardRow
+from zvonar.store.crm_entities import CardRow
 from zvonar.store.crm_events import NewEvent
 from zvonar.store.crm_hooks import Happening
 

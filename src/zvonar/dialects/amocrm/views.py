@@ -7,7 +7,7 @@ from zvonar.core.crm import CLOSED, LOST, WON, Kind
 from zvonar.dialects.amocrm import custom_fields
 from zvonar.dialects.amocrm.answers import PLURAL, link, unix
 from zvonar.dialects.amocrm.caller import Caller
-from zvonar.store.crm_cards import CardRow
+from zvonar.store.crm_entities import CardRow
 from zvonar.store.crm_events import Event
 from zvonar.store.crm_links import Link
 from zvonar.store.crm_notes import Note

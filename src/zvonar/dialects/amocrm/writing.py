@@ -11,8 +11,8 @@ from zvonar.dialects.amocrm.caller import Caller
 from zvonar.dialects.amocrm.errors import CHOICE, Fault, ValidationFailed, fault
 from zvonar.dialects.amocrm.requests.cards import CardWish, Pair, TagWish, cards_named
 from zvonar.dialects.amocrm.requests.fields import RequestId
-from zvonar.store import crm_cards, crm_events, crm_hooks, crm_links, crm_pipelines, crm_tags, crm_users
-from zvonar.store.crm_cards import CardRow
+from zvonar.store import crm_entities, crm_events, crm_hooks, crm_links, crm_pipelines, crm_tags, crm_users
+from zvonar.store.crm_entities import CardRow
 from zvonar.store.crm_pipelines import Pipelines
 from zvonar.store.crm_users import Directory
 from zvonar.store.db import Connection
@@ -47,9 +47,9 @@ async def add(
     """New cards, in the order of the wishes. Within a transaction. Raises ValidationFailed."""
     known = await _known(connection, caller, kind, wishes)
     tags = await _tags(connection, caller, kind, wishes)
-    ids = await crm_cards.next_ids(connection, len(wishes))
+    ids = await crm_entities.next_ids(connection, len(wishes))
     made = [_new(wish, card_id, kind, caller, known, tags) for wish, card_id in zip(wishes, ids, strict=True)]
-    await crm_cards.add(connection, caller.account_id, made)
+    await crm_entities.add(connection, caller.account_id, made)
     await _link_all(connection, caller, made, wishes)
     await crm_events.add(connection, caller.account_id, [telling.added(card, caller) for card in made])
     await crm_hooks.tell(connection, [telling.hook("add", card, caller) for card in made])
@@ -65,14 +65,14 @@ async def change(
     """
     known = await _known(connection, caller, kind, wishes)
     ids = sorted({wish.card_id for wish in wishes if wish.card_id is not None})
-    before = await crm_cards.by_ids(connection, caller.account_id, kind, ids, lock=True)
+    before = await crm_entities.by_ids(connection, caller.account_id, kind, ids, lock=True)
     tags = await _tags(connection, caller, kind, wishes)
     after = dict(before)
     for wish in wishes:
         if (card := after.get(wish.card_id or 0)) is not None:
             after[card.card_id] = _changed(wish, card, caller, known, tags)
     changed = [after[card_id] for card_id in sorted(after)]
-    await crm_cards.change(connection, caller.account_id, changed)
+    await crm_entities.change(connection, caller.account_id, changed)
     there = [wish for wish in wishes if wish.card_id in after]
     await _link_all(connection, caller, [after[wish.card_id or 0] for wish in there], there)
     names = {tag_id: name for name, tag_id in tags.items() if isinstance(name, str)}
@@ -98,7 +98,7 @@ async def _known(connection: Connection, caller: Caller, kind: Kind, wishes: Seq
     }
     known = _Known(
         users=await crm_users.directory_of(connection, caller.account_id, user_ids=named),
-        others=await crm_cards.kinds(connection, caller.account_id, sorted(cards_named(wishes))),
+        others=await crm_entities.kinds(connection, caller.account_id, sorted(cards_named(wishes))),
         pipelines=await crm_pipelines.all_of(connection, caller.account_id) if kind == Kind.lead else None,
     )
     faults = Faults()
@@ -279,7 +279,7 @@ async def link_pairs(
 ) -> None:
     """Link or unlink cards of this kind (by id) with others. Within a transaction. Raises ValidationFailed."""
     ids = sorted({card_id for card_id, _ in pairs} | {pair.card.card_id for _, pair in pairs})
-    there = await crm_cards.kinds(connection, caller.account_id, ids)
+    there = await crm_entities.kinds(connection, caller.account_id, ids)
     faults = Faults()
     for place, (card_id, pair) in enumerate(pairs):
         if there.get(card_id) != kind:

@@ -12,8 +12,8 @@ from zvonar.dialects.amocrm.errors import CHOICE, Fault, ValidationFailed, fault
 from zvonar.dialects.amocrm.requests import calls, fields
 from zvonar.dialects.amocrm.requests.calls import Call
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service
-from zvonar.store import crm_calls, crm_users
-from zvonar.store.crm_calls import LoggedCall
+from zvonar.store import crm_logging, crm_users
+from zvonar.store.crm_logging import LoggedCall
 from zvonar.store.crm_notes import NoteType
 from zvonar.store.crm_users import Directory
 
@@ -28,7 +28,7 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
         _check_users(batch, directory)
         logged = [_logged(call, caller, directory) for call in batch]
         async with service.db.transaction() as connection:
-            noted = await crm_calls.log(connection, logged)
+            noted = await crm_logging.log(connection, logged)
         results = [(call.request_id, one) for call, one in zip(batch, noted, strict=True)]
         return answers.calls(results, caller.account_id, caller.base)
 

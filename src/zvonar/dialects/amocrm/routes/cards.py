@@ -16,8 +16,8 @@ from zvonar.dialects.amocrm.requests import fields, lists
 from zvonar.dialects.amocrm.requests.cards import CardWish
 from zvonar.dialects.amocrm.requests.lists import Asked, Many, Range
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service, asked, path_id, url_of
-from zvonar.store import crm_cards, crm_links, crm_tags
-from zvonar.store.crm_cards import CardRow
+from zvonar.store import crm_entities, crm_links, crm_tags
+from zvonar.store.crm_entities import CardRow
 from zvonar.store.crm_lists import Slice
 from zvonar.store.db import Connection
 
@@ -67,7 +67,7 @@ def _of_kind(service: Service, door: Door, kind: Kind) -> list[HTTPRouteHandler]
         """A page of cards."""
         caller, wanted = await door.reader(request), asked(request)
         part = _slice(wanted, kind, caller)
-        found = await crm_cards.page(db, part)
+        found = await crm_entities.page(db, part)
         shown = found[: part.limit]
         async with db.connection() as connection:
             things = await shown_cards(connection, caller, kind, shown, wanted.embed)
@@ -80,7 +80,7 @@ def _of_kind(service: Service, door: Door, kind: Kind) -> list[HTTPRouteHandler]
         caller, wanted = await door.reader(request), asked(request)
         number = path_id(request, "card_id")
         async with db.connection() as connection:
-            found = await crm_cards.by_ids(connection, caller.account_id, kind, [number])
+            found = await crm_entities.by_ids(connection, caller.account_id, kind, [number])
             things = await shown_cards(connection, caller, kind, list(found.values()), wanted.embed)
         return answers.hal(things[0]) if things else answers.nothing()
 
@@ -148,7 +148,7 @@ def _of_kind(service: Service, door: Door, kind: Kind) -> list[HTTPRouteHandler]
         caller = await door.reader(request)
         number = path_id(request, "card_id")
         async with db.connection() as connection:
-            if not await crm_cards.by_ids(connection, caller.account_id, kind, [number]):
+            if not await crm_entities.by_ids(connection, caller.account_id, kind, [number]):
                 return answers.nothing()
             found = await crm_links.of_cards(
                 connection, caller.account_id, [number], list(Kind), limit=_MOST_LINKS
@@ -246,8 +246,8 @@ def _slice(wanted: Asked, kind: Kind, caller: Caller) -> Slice:
             values["tail"] = digits
         else:
             clauses.append("text")
-            values["pattern"] = crm_cards.pattern(wanted.query)
-    return wanted.slice(clauses, values, filters=filters, orders=crm_cards.ORDERS)
+            values["pattern"] = crm_entities.pattern(wanted.query)
+    return wanted.slice(clauses, values, filters=filters, orders=crm_entities.ORDERS)
 
 
 def _statuses(given: Sequence[tuple[tuple[str, ...], str]]) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from zvonar.dialects.amocrm.errors import NoRights, NotThere
 from zvonar.dialects.amocrm.requests import catalog as reading
 from zvonar.dialects.amocrm.requests import fields
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service, asked, path_id, url_of
-from zvonar.store import crm_cards, crm_pipelines, crm_tags
+from zvonar.store import crm_entities, crm_pipelines, crm_tags
 from zvonar.store.crm_users import Role
 
 
@@ -128,7 +128,7 @@ def _tags(service: Service, door: Door, kind: Kind) -> list[HTTPRouteHandler]:
             db,
             caller.account_id,
             kind,
-            pattern=crm_cards.pattern(wanted.query or ""),
+            pattern=crm_entities.pattern(wanted.query or ""),
             limit=wanted.limit,
             skipped=(wanted.page - 1) * wanted.limit,
         )

@@ -19,7 +19,7 @@ from zvonar.dialects.amocrm.requests.lists import Asked, Many, Range
 from zvonar.dialects.amocrm.requests.notes import NoteWish
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service, asked, path_id, url_of
 from zvonar.dialects.amocrm.writing import Faults
-from zvonar.store import crm_cards, crm_notes, crm_users
+from zvonar.store import crm_entities, crm_notes, crm_users
 from zvonar.store.crm_notes import NewNote, Note, NoteType
 from zvonar.store.db import Connection
 
@@ -158,7 +158,7 @@ async def _new(
 ) -> list[NewNote]:
     await _check_users(connection, caller, wishes)
     ids = sorted({wish.entity_id or card or 0 for wish in wishes})
-    there = await crm_cards.kinds(connection, caller.account_id, ids)
+    there = await crm_entities.kinds(connection, caller.account_id, ids)
     faults = Faults()
     notes = []
     for place, wish in enumerate(wishes):

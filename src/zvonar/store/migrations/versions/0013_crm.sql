@@ -66,7 +66,7 @@ CREATE TABLE crm_statuses (
     FOREIGN KEY (account_id, pipeline_id) REFERENCES crm_pipelines
 );
 
-CREATE TABLE crm_cards (
+CREATE TABLE crm_entities (
     account_id bigint NOT NULL REFERENCES accounts,
     kind crm_kind NOT NULL,
     card_id bigint NOT NULL DEFAULT nextval('crm_card_ids'),
@@ -90,8 +90,8 @@ CREATE TABLE crm_cards (
     PRIMARY KEY (account_id, kind, card_id),
     CHECK ((kind = 'lead') = (pipeline_id IS NOT NULL AND status_id IS NOT NULL))
 );
-CREATE UNIQUE INDEX crm_cards_by_id ON crm_cards (account_id, card_id);
-CREATE INDEX crm_cards_by_change ON crm_cards (account_id, kind, updated_at, card_id);
+CREATE UNIQUE INDEX crm_cards_by_id ON crm_entities (account_id, card_id);
+CREATE INDEX crm_cards_by_change ON crm_entities (account_id, kind, updated_at, card_id);
 
 -- Numbers are compared by their last ten digits; a shorter one as a whole.
 CREATE FUNCTION crm_tail(phone text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
@@ -121,7 +121,7 @@ BEGIN
     WHERE n.kind IN ('contact', 'company') AND n.fields <> '[]';
     RETURN NULL;
 END $$;
-CREATE TRIGGER crm_cards_added AFTER INSERT ON crm_cards
+CREATE TRIGGER crm_cards_added AFTER INSERT ON crm_entities
     REFERENCING NEW TABLE AS new_cards FOR EACH STATEMENT EXECUTE FUNCTION crm_cards_added();
 
 CREATE FUNCTION crm_cards_changed() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -137,7 +137,7 @@ BEGIN
     WHERE n.kind IN ('contact', 'company') AND n.fields <> o.fields;
     RETURN NULL;
 END $$;
-CREATE TRIGGER crm_cards_changed AFTER UPDATE ON crm_cards
+CREATE TRIGGER crm_cards_changed AFTER UPDATE ON crm_entities
     REFERENCING NEW TABLE AS new_cards OLD TABLE AS old_cards
     FOR EACH STATEMENT EXECUTE FUNCTION crm_cards_changed();
 

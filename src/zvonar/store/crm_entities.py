@@ -54,12 +54,12 @@ _RECORDS = """jsonb_to_recordset(%(cards)s) AS g (card_id bigint, kind crm_kind,
 NEXT_IDS = "SELECT nextval('crm_card_ids') FROM generate_series(1, %(count)s)"
 
 ADD = f"""
-INSERT INTO crm_cards (account_id, card_id, kind, {_WRITTEN})
+INSERT INTO crm_entities (account_id, card_id, kind, {_WRITTEN})
 SELECT %(account_id)s, card_id, kind, {_WRITTEN} FROM {_RECORDS}
 """
 
 BY_IDS = f"""
-SELECT {COLUMNS} FROM crm_cards c
+SELECT {COLUMNS} FROM crm_entities c
 WHERE account_id = %(account_id)s AND kind = %(kind)s::crm_kind AND card_id = ANY(%(card_ids)s::bigint[])
 ORDER BY card_id
 """
@@ -68,18 +68,18 @@ ORDER BY card_id
 LOCK = f"{BY_IDS} FOR UPDATE OF c"
 
 CHANGE = f"""
-UPDATE crm_cards c SET ({_WRITTEN}) = (SELECT {", ".join(f"g.{name.strip()}" for name in _WRITTEN.split(","))})
+UPDATE crm_entities c SET ({_WRITTEN}) = (SELECT {", ".join(f"g.{name.strip()}" for name in _WRITTEN.split(","))})
 FROM {_RECORDS}
 WHERE c.account_id = %(account_id)s AND c.kind = g.kind AND c.card_id = g.card_id
 """
 
 # Which of these cards there are, whatever they are.
 KINDS = """
-SELECT card_id, kind::text FROM crm_cards
+SELECT card_id, kind::text FROM crm_entities
 WHERE account_id = %(account_id)s AND card_id = ANY(%(card_ids)s::bigint[])
 """
 
-_SELECT = f"SELECT {COLUMNS} FROM crm_cards c"
+_SELECT = f"SELECT {COLUMNS} FROM crm_entities c"
 
 _HAS_VALUE = """EXISTS (SELECT FROM jsonb_array_elements(c.fields) f, jsonb_array_elements(f -> 'values') v
     WHERE v ->> 'value' ILIKE %(pattern)s)"""

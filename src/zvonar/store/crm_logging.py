@@ -46,7 +46,7 @@ class _Fact(Struct, frozen=True, kw_only=True):
 FIND = f"""
 SELECT a.place, p.kind::text AS kind, p.card_id,
     ARRAY(SELECT l.to_id FROM crm_links l
-          JOIN crm_cards c ON c.account_id = l.account_id AND c.kind = 'lead' AND c.card_id = l.to_id
+          JOIN crm_entities c ON c.account_id = l.account_id AND c.kind = 'lead' AND c.card_id = l.to_id
           WHERE l.account_id = a.account_id AND l.from_id = p.card_id AND l.to_kind = 'lead'
             AND c.status_id NOT IN {CLOSED} LIMIT 2) AS leads,
     ARRAY(SELECT l.to_id FROM crm_links l
