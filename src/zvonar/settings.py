@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0  # for calls in progress after SIGTERM
+    amocrm_strict_nulls: bool = (
+        False  # refuse null in place of an optional parameter of a call, as the vendor may
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("allow_networks", mode="before")

@@ -43,6 +43,7 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     host: str
     port: int
     public_url: str | None
+    amocrm_strict_nulls: bool
     ari_url: str
     allow_networks: list[str]
     smtp_url: str | None
@@ -126,7 +127,13 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
         server = Server(
             uvicorn.Config(
                 application(
-                    db, home=home, roles=config.roles, media=media, public_url=config.public_url, now=now
+                    db,
+                    home=home,
+                    roles=config.roles,
+                    media=media,
+                    public_url=config.public_url,
+                    amocrm_strict=config.amocrm_strict_nulls,
+                    now=now,
                 ),
                 host=config.host,
                 port=config.port,

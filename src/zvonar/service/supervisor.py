@@ -165,6 +165,7 @@ class Supervisor:
             host=self._serving.host,
             port=self._serving.port,
             public_url=self._settings.public_url,
+            amocrm_strict_nulls=self._settings.amocrm_strict_nulls,
             ari_url=f"http://127.0.0.1:{self.ports.gateway_ari}" if self.ports else "",
             allow_networks=[*allowed, LOOPBACK] if self._serving.town else allowed,
             smtp_url=self._settings.smtp_url,

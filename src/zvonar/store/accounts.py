@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -14,7 +14,7 @@ from zvonar.core.control import Cap, checked_caps
 from zvonar.core.errors import AccountNotFound, NameTaken, Unauthorised
 from zvonar.core.money import Rate, Tariff, tariff
 from zvonar.store import webhook_secrets
-from zvonar.store.db import Database, row, rows
+from zvonar.store.db import Connection, Database, row, rows
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -95,6 +95,13 @@ SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rate
 """
 
 
+class Login(Struct, frozen=True, kw_only=True):
+    """Whose login it is, and how its password is stored."""
+
+    account_id: int
+    password_hash: str
+
+
 def hash_key(key: str) -> bytes:
     """How a key is stored. Keys are long and random, so nothing slower than SHA-256 is needed."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
@@ -130,9 +137,10 @@ async def add(
     tariff: str = "default",
     email: str | None = None,
     webhook_secret: str | None = None,
+    furnish: Callable[[Connection, Account], Awaitable[None]] | None = None,
 ) -> Account:
-    """A new account with its keys (kind → key), logins (kind → login, password) and webhook secret (a new one unless
-    given), whole or not at all.
+    """A new account with its keys (kind → key), logins (kind → login, password), webhook secret (a new one unless
+    given) and whatever `furnish` adds, whole or not at all.
 
     Raises NameTaken.
     """
@@ -174,6 +182,8 @@ async def add(
                     "now": now,
                 }
                 await connection.execute(TOP_UP, paid)
+            if furnish is not None:
+                await furnish(connection, account)
             return msgspec.structs.replace(account, balance=balance)
     except UniqueViolation:
         raise NameTaken(name) from None
@@ -193,6 +203,11 @@ async def by_key(db: Database, key: str, *, kind: str) -> Account:
     if account is None:
         raise Unauthorised()
     return account
+
+
+async def login(db: Database, *, kind: str, login: str) -> Login | None:
+    """The login of this name."""
+    return await db.row(Login, LOGIN, {"kind": kind, "login": login})
 
 
 async def get(db: Database, account_id: int) -> Account:
