@@ -2,7 +2,19 @@
 
 import typer
 
-from zvonar.cli import accounts, campaigns, crm, deliveries, demo, home, imports, phone_lists, serve, trunks
+from zvonar.cli import (
+    accounts,
+    campaigns,
+    control,
+    crm,
+    deliveries,
+    demo,
+    home,
+    imports,
+    phone_lists,
+    serve,
+    trunks,
+)
 
 app = typer.Typer(
     name="zvonar",
@@ -18,6 +30,11 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
 campaigns.commands.command("import")(imports.import_)
+campaigns.commands.command("preflight")(control.preflight_)
+campaigns.commands.command("show")(control.show_)
+campaigns.commands.command("cancel")(control.cancel)
+campaigns.commands.command("approve")(control.approve)
+campaigns.commands.command("reject")(control.reject)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
 app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
