@@ -8,6 +8,7 @@ import typer
 
 from zvonar.cli.common import fail, now, sentences, show, with_database
 from zvonar.core.control import parse_caps
+from zvonar.core.phone import parse
 from zvonar.delivery.letters import checked_email
 from zvonar.service.operations import add_account
 from zvonar.store import accounts, webhook_secrets
@@ -64,6 +65,9 @@ def add(
 def set_(
     account: Annotated[str, typer.Argument(help="Its id or name.")],
     email: Annotated[str | None, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")] = None,
+    phone: Annotated[
+        str | None, typer.Option(help="Where texts to the owner go, +74951234567; empty for nowhere.")
+    ] = None,
     caps: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +87,9 @@ def set_(
         found = await accounts.named(db, account)
         if email is not None:
             found = await accounts.set_email(db, found.account_id, wanted)
+        if phone is not None:
+            number = parse(phone, country=next(iter(found.countries), ""), trial=True).e164 if phone else None
+            found = await accounts.set_phone(db, found.account_id, number)
         if limits is not None or moderated is not None:
             found = await accounts.set_control(
                 db,
@@ -97,6 +104,7 @@ def set_(
         "account_id": changed.account_id,
         "name": changed.name,
         "email": changed.email,
+        "phone": changed.phone,
         "moderated": changed.moderated,
         "caps": [{"attempts": cap.attempts, "seconds": cap.seconds} for cap in changed.caps],
     }
@@ -105,7 +113,8 @@ def set_(
         often = ", ".join(f"{cap.attempts} in {cap.seconds} s" for cap in changed.caps)
         return "\n".join(
             [
-                f"Account {changed.name} hears of trouble at {changed.email or '-'}.",
+                f"Account {changed.name} hears of trouble at {changed.email or '-'}, "
+                f"and gets texts at {changed.phone or '-'}.",
                 f"Its campaigns dial one number at most {often or 'as often as each allows'}.",
                 f"Its campaigns {'wait for approval' if changed.moderated else 'need no approval'}.",
             ]

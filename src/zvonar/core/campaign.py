@@ -18,6 +18,7 @@ from zvonar.core.reaction import ReactionOverride, is_web_address
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import Schedule, Window, anywhere, zone_of
 from zvonar.core.script import Script, plain
+from zvonar.core.variables import filled_script
 from zvonar.core.verification import Flash, Incoming, Pin, Tell
 
 MAX_CALL_TIME = 3600
@@ -26,6 +27,8 @@ MAX_COST = Decimal(1_000_000_000)
 MIN_CODE, MAX_CODE = 4, 8  # digits of a code that somebody has to type or to remember
 MAX_RECALL = 30 * 86400  # seconds
 MAX_COMMENT = 2000  # characters, also of an address
+MAX_CLIENT_ID = 100  # characters
+MAX_SMS = 1000  # characters
 
 # A pool's entry may end in X: each stands for any digit.
 _CALLER_ID = re.compile(r"(?=.{6,16}\Z)\+\d+X*", re.ASCII)
@@ -80,12 +83,16 @@ class Voice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     language: str = "ru"  # BCP 47 primary tag
     name: str | None = None  # the engine's own voice; its default for the language unless given
+    rate: int = 100  # percent of the engine's usual speed
+    pitch: int = 100  # percent of the voice's own
 
     def checked(self) -> "Voice":
         """Self, or SettingsInvalid."""
         for text in (self.language, self.name):
             if text is not None and not _VOICE.fullmatch(text):
                 raise SettingsInvalid("a voice has a language such as ru, and a name of letters and digits.")
+        if not 50 <= self.rate <= 200 or not 0 <= self.pitch <= 200:
+            raise SettingsInvalid("a voice has a rate of 50 to 200 percent and a pitch of 0 to 200.")
         return self
 
 
@@ -179,7 +186,13 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     callback_url: str | None = None  # receives an autocall body at every change
     postback: Postback | None = None
     max_cost: Decimal | None = None  # held at start; the campaign never costs more
+    grows: bool = False  # max_cost is the worst case of the calls, and grows with them
     comment: str | None = None
+    client_id: str | None = None  # the client's own name for whom this is; the account's id unless given
+    audio_ids: tuple[int, ...] = ()  # the clips that the client has named; else those of the script
+    scenario_id: int | None = None  # which of the account's scenarios the script is a copy of
+    sms_text: str | None = None  # sent after a success
+    sms_unanswered_text: str | None = None  # sent where the call has ended without one
 
     def checked(self) -> "CampaignSettings":
         """Self, or SettingsInvalid naming the setting."""
@@ -230,6 +243,13 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.comment is not None and (len(self.comment) > MAX_COMMENT or not storable(self.comment)):
             raise SettingsInvalid(f"a comment is at most {MAX_COMMENT} characters, without NUL.")
+        if self.client_id is not None and (
+            len(self.client_id) > MAX_CLIENT_ID or not storable(self.client_id)
+        ):
+            raise SettingsInvalid(f"a client_id is at most {MAX_CLIENT_ID} characters, without NUL.")
+        for name, text in (("sms_text", self.sms_text), ("sms_unanswered_text", self.sms_unanswered_text)):
+            if text is not None and (not text.strip() or len(text) > MAX_SMS or not storable(text)):
+                raise SettingsInvalid(f"{name} is 1 to {MAX_SMS} characters, without NUL.")
         return self
 
 
@@ -240,8 +260,9 @@ class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     voice: Voice | None = None
     max_call_time: int | None = None  # seconds
     code: str | None = None  # digits: the PIN to be entered, the code to be told, the last digits that ring
-    timezone: str | None = None  # IANA: the contact's own; counts unless the campaign's clock is its own
     reactions: tuple[ReactionOverride, ...] = ()  # what keys and words do in this call
+    variables: dict[str, str] | None = None  # name → text, for {{name}} in what is said
+    timezone: str | None = None  # IANA: the contact's own; counts unless the campaign's clock is its own
 
     def checked(self) -> "CallOverrides":
         """Self, or SettingsInvalid naming the setting."""
@@ -270,6 +291,8 @@ def script_of(settings: CampaignSettings, overrides: CallOverrides) -> Script | 
             script = structs.replace(script, nodes={**script.nodes, script.start: node})
     if script is not None and overrides.reactions:
         script = script.overridden(overrides.reactions)
+    if script is not None and overrides.variables:
+        script = filled_script(script, overrides.variables)
     return script
 
 

@@ -16,7 +16,7 @@ from zvonar.core.leg import LegId
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
-from zvonar.dialer.answers import Answers
+from zvonar.dialer.gathering import Gathering
 from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
 from zvonar.dialer.routes import NoRoute, Route, Routes
 from zvonar.dialer.run import run
@@ -35,7 +35,7 @@ from zvonar.line.line import (
 from zvonar.store import legs
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
-from zvonar.store.legs import LegEnd, Placement, Refusal
+from zvonar.store.legs import Answered, LegEnd, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,9 @@ _SOON = (
     0.16,
     0.32,
 )  # seconds until a placement is tried again that only lacked a slot
+_GATHER = (
+    0.1  # seconds for which answers and ends are gathered: nothing waits for them but the trunk's channel
+)
 _WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
 _WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 
@@ -99,7 +102,14 @@ class Attempts:
         self._watch = watch
         self._epoch = epoch
         self._now = now
-        self._answers = Answers(db)
+        self._answers = Gathering[Answered](
+            lambda answered: db.patiently(lambda: legs.mark_answered(db, answered), what="answered"),
+            seconds=_GATHER,
+        )
+        self._ends = Gathering[LegEnd](
+            lambda ended: db.patiently(lambda: legs.end_all(db, ended, now=now()), what="record"),
+            seconds=_GATHER,
+        )
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
@@ -131,6 +141,10 @@ class Attempts:
         while True:
             try:
                 end, report = await served
+                if not _goes_on(end):
+                    # While the channel is ours: the store frees it with the record, and until then would refuse it.
+                    await self.record(plan, leg, end, report)
+                    return
             except _TakenBack:
                 return
             finally:
@@ -170,7 +184,7 @@ class Attempts:
             recording=self._gateway.recording(leg) if end.answered_at and plan.settings.record else None,
             next=after,
         )
-        await self._db.patiently(lambda: legs.end(self._db, ended, now=self._now()), what="record")
+        await self._ends.add(ended, key=ended.account_id)
         if final:
             meters.attempts.labels(outcome.disposition, outcome.script_result).inc()
             await self._watch.heard(plan.campaign, leg.call_id, outcome)
@@ -257,8 +271,6 @@ class Attempts:
         It is placed before the failed one is recorded, so that a crash between the two never finds a call that
         no leg is dialling.
         """
-        if end.answered_at is not None or end.vanished or not goes_to_next_leg(unanswered(end)):
-            return None
         try:
             async with asyncio.timeout(_NEXT_LEG):
                 route = await self._routes.slot(plan.call, tried=tried)
@@ -373,7 +385,9 @@ class Attempts:
         gone_by = (self._now() - answered_at).total_seconds()
         async with asyncio.TaskGroup() as group:
             # Beside the prompt, which waits for no disk. A cancellation ends both.
-            group.create_task(self._answers.mark(plan.call.account_id, line.leg, answered_at))
+            group.create_task(
+                self._answers.add(Answered(account_id=plan.call.account_id, leg=line.leg, at=answered_at))
+            )
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
                 await line.hang_up()
@@ -390,3 +404,8 @@ class Attempts:
         """What became of a leg whose gateway is gone: its records, or nothing."""
         known = await asyncio.to_thread(self._gateway.past, [leg])
         return known.get(leg) or LineEnd(at=self._now(), vanished=True)
+
+
+def _goes_on(end: LineEnd) -> bool:
+    """Whether this end of a leg is one after which another trunk may do better."""
+    return end.answered_at is None and not end.vanished and goes_to_next_leg(unanswered(end))

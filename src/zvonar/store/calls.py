@@ -159,7 +159,7 @@ WHERE c.ctid = ANY (ARRAY(
     LATERAL (
         SELECT ctid FROM calls
         WHERE account_id = w.account_id AND campaign_id = w.campaign_id AND call_end IS NULL
-          AND lease_epoch IS NULL AND state IN ('queued', 'waiting') AND due_at <= %(now)s
+          AND lease_epoch IS NULL AND state IN ('queued', 'waiting') AND due_at <= %(now)s AND NOT locked
           AND EXISTS (SELECT FROM fence)
         ORDER BY due_at, ordinal LIMIT w.n FOR UPDATE SKIP LOCKED
     ) due))

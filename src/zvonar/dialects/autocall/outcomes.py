@@ -5,12 +5,14 @@ A call has one status on this wire: what its last try came to, or an error where
 the words and no more: which of our results each word covers is a guess [G], kept in the tables below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from zvonar.core.call import FINAL, CallState
 from zvonar.core.campaign import CampaignStatus, Waits
 from zvonar.core.result import Disposition, ScriptResult
+from zvonar.store.call_facts import outcome_key
+from zvonar.store.campaign_facts import standing_key
 
 
 class AutocallStatus(StrEnum):
@@ -132,3 +134,26 @@ def ended_by_status(tallies: Mapping[str, int]) -> dict[CallStatus, int]:
         else:
             counted[status] += n
     return counted
+
+
+def statuses_of(status: AutocallStatus) -> list[str]:
+    """The campaign statuses that this wire calls so, as the store knows them."""
+    return [
+        standing_key(ours, waits)
+        for ours in CampaignStatus
+        for waits in (None, *Waits)
+        if autocall_status(ours, waits) is status
+    ]
+
+
+def keys_of(statuses: Collection[CallStatus]) -> list[str]:
+    """The outcomes that have one of these statuses, by the keys that the store knows them by."""
+    found = [
+        outcome_key(state in FINAL, disposition, script_result, recalled=recalled)
+        for state in CallState
+        for disposition in (None, *Disposition)
+        for script_result in ScriptResult
+        for recalled in (False, True)
+        if call_status(state, disposition, script_result, recalled=recalled) in statuses
+    ]
+    return list(dict.fromkeys(found))
