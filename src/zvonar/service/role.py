@@ -219,7 +219,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.intake.jobs import Worker
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
-    from zvonar.service.wiring import render
+    from zvonar.service.wiring import record, render
 
     async with Database(config.dsn, size=4) as db, asyncio.TaskGroup() as group:
         ready()
@@ -231,6 +231,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
             await deliver(
                 db,
                 render,
+                record=record,
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),
