@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = ()  # opened to deliveries
     smtp_url: str | None = None  # smtp://user:password@host:587, or smtps://; no letters go out without it
     mail_from: str = "zvonar@localhost"  # From of our letters
+    sms_url: str | None = None  # smpp://user:password@host:2775/SENDER, or file:///path of an HTTP template
     keep_deliveries_days: Annotated[int, Field(ge=1, le=3650)] = (
         30  # what was delivered, and the log of its tries
     )

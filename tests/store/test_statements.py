@@ -86,13 +86,31 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("cards", "tasks"), Jsonb([])),
     "task_ids": [1],
     "expires_at": NOW,
+    **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
+    **dict.fromkeys(("client_id",), "x"),
+    **dict.fromkeys(("archived", "locked"), True),
+    **{name: Jsonb({}) for name in ("script", "variables")},
+    "phone_list_ids": [1],
+    "content_type": "x",
+    **dict.fromkeys(("purpose", "after_phone"), "x"),
+    "all": True,
+    "clip_ids": [1],
+    "reasons": ["x"],
+    "stop_untils": [NOW],
+    **dict.fromkeys(("autostart", "over"), True),
+    "waits": "awaiting",
+    "details": Jsonb({}),
+    **dict.fromkeys(("open_until", "opens_at"), NOW),
+    "digits": 5,
+    "due_ats": [NOW],
+    "moderated": True,
+    **{name: [1] for name in ("cap_attempts", "cap_seconds")},
 }
 # Arrays of what an integer holds.
-SMALL = {"sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"sorts", "cap_attempts", "cap_seconds", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
-    ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
     ("crm_pipelines.ADD", "sort"): 1,
@@ -108,6 +126,9 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
             "crm_tags.PAGE",
         )
     },
+    ("campaign_facts.PAGE", "statuses"): ["x"],
+    ("campaign_facts.COUNT", "statuses"): ["x"],
+    ("idempotency.KEEP", "fingerprint"): b"x",
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -160,6 +181,31 @@ NULLABLE = {
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
     *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
+    *(
+        f"{name}@campaign_facts.{statement}"
+        for name in ("statuses", "name", "client_id", "created_from", "created_till")
+        for statement in ("PAGE", "COUNT")
+    ),
+    *(
+        f"{name}@call_facts.{statement}"
+        for name in ("outcomes", "phone", "extra", "locked", "updated_from", "updated_till")
+        for statement in ("FILTERED_PAGE", "COUNT")
+    ),
+    *(
+        "name@contacts.LISTS",
+        "name@contacts.COUNT_LISTS",
+        "phone@contacts.CONTACTS",
+        "at@campaign_facts.ARCHIVE",
+    ),
+    *("variables@contacts.CHANGE", "timezone@contacts.CHANGE"),
+    *("outcomes@copying.COUNT", "outcomes@copying.CALLS"),
+    *(
+        f"{name}@{statement}"
+        for name in ("waits", "details")
+        for statement in ("campaigns.ADD", "steering.START")
+    ),
+    "details@steering.PAUSE",
+    *("open_until", "cap_attempts", "cap_seconds"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

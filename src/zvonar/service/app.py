@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from zvonar import __version__
@@ -27,6 +28,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 <p>This service dials campaigns and answers in the dialects below. The README tells how to begin.<br>
 Служба обзванивает номера кампаний и отвечает на перечисленных ниже языках API.</p>
 <ul><li>Callo: <code>/manager/cabapi_external/api/v1/…</code></li>
+<li>Autocall: <code>/api/v1/…</code>, to be read and tried out at <a href="/docs">/docs</a></li>
 <li>UIS Data API: <code>POST /v2.0</code></li>
 <li>amoCRM: <code>POST /api/v4/calls</code> and the cards around it</li>
 <li><a href="/healthz">/healthz</a>, <a href="/metrics">/metrics</a></li></ul></body></html>
@@ -78,7 +80,10 @@ def application(
             *wiring.routes(db, media=media, public_url=public_url, amocrm_strict=amocrm_strict, now=now),
         ],
         logging_config=None,  # the role has set logging up already
-        openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),
+        # What the dialects without a page of their own have; no page, for Litestar's come from elsewhere.
+        openapi_config=OpenAPIConfig(
+            title="Zvonar", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 

@@ -144,7 +144,9 @@ class Campaign:
     def __init__(self, desk: Desk) -> None:
         self.house = desk.house
         account = self.house.run(accounts.get(self.house.db, desk.account_id))
-        self.tenant = Tenant(account, dict.fromkeys(("callo_public_key", "uis_access_token"), ""))
+        self.tenant = Tenant(
+            account, dict.fromkeys(("callo_public_key", "uis_access_token", "autocall_api_key"), "")
+        )
         paid = accounts.top_up(self.house.db, desk.account_id, Decimal(1000), note="", now=self.house.clock)
         self.house.run(paid)
         self.campaign_id = self.house.campaign(self.tenant, attempts=2)

@@ -8,7 +8,7 @@ from litestar import Request
 from msgspec import Struct
 
 from zvonar.core.errors import Unauthorised
-from zvonar.dialects import urls
+from zvonar.dialects import links
 from zvonar.dialects.amocrm import limits, tokens
 from zvonar.dialects.amocrm.caller import Caller
 from zvonar.dialects.amocrm.errors import NoRights, NoToken, NotThere, TooMany
@@ -65,7 +65,7 @@ class Door:
         user = await crm_users.get(service.db, account.account_id, claims.user_id)
         if user is None or not user.is_active:
             raise NoToken
-        base = urls.base(service.public_url, request)
+        base = links.base_url(request, service.public_url)
         return Caller(account=account, user=user, client_id=claims.client_id, base=base, now=now)
 
     async def writer(self, request: Req) -> Caller:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from zvonar.dialects import urls
+from zvonar.dialects import links
 from zvonar.dialects.amocrm import answers, errors, grants, limits, tokens
 from zvonar.dialects.amocrm.errors import OAuthProblem, TooMany
 from zvonar.dialects.amocrm.requests import oauth
@@ -40,7 +40,7 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
     async def access_token(request: Req) -> Response[bytes]:
         """Tokens for a code or a refresh token."""
         wish = oauth.wish(await request.body(), request.headers.get("content-type", ""))
-        return await _given(service, door, wish, urls.base(service.public_url, request))
+        return await _given(service, door, wish, links.base_url(request, service.public_url))
 
     return [access_token]
 

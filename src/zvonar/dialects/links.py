@@ -1,4 +1,4 @@
-"""What does every link begin with? The installation's public address, else the host that the client asked."""
+"""With what does every link begin? The configured address, or the one at which the client has reached us."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from litestar import Request
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 
 
-def base(public_url: str | None, request: Request[Any, Any, Any]) -> str:
+def base_url(request: Request[Any, Any, Any], public_url: str | None) -> str:
     """What every link begins with, without a slash at its end."""
     if public_url:
         return public_url.rstrip("/")
