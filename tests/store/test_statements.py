@@ -73,19 +73,6 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
-    # The CRM.
-    **dict.fromkeys(("user_id", "pipeline_id", "task_id"), 1),
-    **dict.fromkeys(("tail", "role", "lang", "destination", "pattern", "redirect_uri"), "x"),
-    **{name: [1] for name in ("user_ids", "card_ids", "note_ids", "tag_ids", "from_ids", "to_ids", "sorts")},
-    **{name: [1] for name in ("responsibles", "creators", "updaters")},
-    **{name: ["x"] for name in ("tails", "names", "colors", "note_types", "types")},
-    **{name: ["contact"] for name in ("card_kinds", "from_kinds", "to_kinds")},
-    **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
-    **{name: [NOW] for name in ("created_ats", "updated_ats")},
-    **{name: [True] for name in ("mains", "unsorteds")},
-    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
-    "task_ids": [1],
-    "expires_at": NOW,
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
     **dict.fromkeys(("archived", "locked"), True),
@@ -105,14 +92,30 @@ SAMPLES: dict[str, Any] = {
     "due_ats": [NOW],
     "moderated": True,
     **{name: [1] for name in ("cap_attempts", "cap_seconds")},
+    # The CRM.
+    **dict.fromkeys(("user_id", "pipeline_id", "task_id"), 1),
+    **dict.fromkeys(("tail", "role", "lang", "destination", "pattern", "redirect_uri"), "x"),
+    **{name: [1] for name in ("user_ids", "card_ids", "note_ids", "tag_ids", "from_ids", "to_ids", "sorts")},
+    **{name: [1] for name in ("responsibles", "creators", "updaters")},
+    **{name: ["x"] for name in ("tails", "names", "colors", "note_types", "types")},
+    **{name: ["contact"] for name in ("card_kinds", "from_kinds", "to_kinds")},
+    **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
+    **{name: [NOW] for name in ("created_ats", "updated_ats")},
+    **{name: [True] for name in ("mains", "unsorteds")},
+    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
+    "task_ids": [1],
+    "expires_at": NOW,
 }
 # Arrays of what an integer holds.
-SMALL = {"sorts", "cap_attempts", "cap_seconds", "limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"cap_attempts", "cap_seconds", "sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("campaign_facts.PAGE", "statuses"): ["x"],
+    ("campaign_facts.COUNT", "statuses"): ["x"],
+    ("idempotency.KEEP", "fingerprint"): b"x",
     ("crm_pipelines.ADD", "sort"): 1,
     ("crm_hooks.TELL", "settings"): ["x"],
     ("crm_hooks.SUBSCRIBE", "settings"): ["x"],
@@ -126,9 +129,6 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
             "crm_tags.PAGE",
         )
     },
-    ("campaign_facts.PAGE", "statuses"): ["x"],
-    ("campaign_facts.COUNT", "statuses"): ["x"],
-    ("idempotency.KEEP", "fingerprint"): b"x",
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -180,7 +180,6 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
-    *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")
@@ -206,6 +205,7 @@ NULLABLE = {
     ),
     "details@steering.PAUSE",
     *("open_until", "cap_attempts", "cap_seconds"),
+    *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
