@@ -102,7 +102,8 @@ SAMPLES: dict[str, Any] = {
     **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
     **{name: [NOW] for name in ("created_ats", "updated_ats")},
     **{name: [True] for name in ("mains", "unsorteds")},
-    "cards": Jsonb([]),
+    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
+    "task_ids": [1],
     "expires_at": NOW,
 }
 # Arrays of what an integer holds.
