@@ -99,7 +99,7 @@ async def _run(role: str, config: RoleConfig) -> int:
         case "dialer":
             return await _dialer(config, home, stop, orphaned, ready)
         case "worker":
-            return await _worker(config, stop, ready)
+            return await _worker(config, home, stop, ready)
     raise SystemExit(f"There is no role {role!r}.")
 
 
@@ -214,10 +214,11 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
     abandon()
 
 
-async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
+async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
     from zvonar.intake.jobs import Worker
+    from zvonar.service.crm import pushing
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
@@ -245,6 +246,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
+                crm=pushing(home, public_url=config.public_url),
             )
         finally:
             sweeping.cancel()

@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters, reactions
+from zvonar.dialects import recordings
 from zvonar.dialects.amocrm import campaign_calls, hooks
 from zvonar.dialects.amocrm import errors as amocrm_errors
 from zvonar.dialects.amocrm import routes as amocrm
@@ -19,6 +20,7 @@ from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.speech.links import RecordingLinks
 from zvonar.store.db import Connection, Database
 from zvonar.store.outbox import Event, Rendered
 
@@ -57,6 +59,11 @@ def routes(
         *autocall.routes(autocall.Service(db=db, now=now, library=media.library, public_url=public_url)),
         *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
         *amocrm.routes(amocrm.Service(db=db, now=now, public_url=public_url, strict=amocrm_strict)),
+        *recordings.routes(
+            recordings.Service(
+                db=db, recordings=media.recordings, links=RecordingLinks(media.secret), now=now
+            )
+        ),
     ]
 
 
