@@ -52,6 +52,9 @@ class OneClip(Prompts):
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         return dict.fromkeys(prompts, self._clip)
 
+    def seconds(self, file: Path) -> float:
+        return 1.0
+
 
 class Leg(Struct, frozen=True, kw_only=True):
     """A leg as the table has it."""

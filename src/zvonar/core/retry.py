@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from zvonar.core.errors import SettingsInvalid
-from zvonar.core.result import Disposition, Outcome, ScriptResult
+from zvonar.core.result import Cause, Disposition, Outcome, ScriptResult
 
 MAX_ATTEMPTS = 100
 MAX_INTERVAL = 30 * 86400  # seconds
+TOO_SHORT = "too_short"  # answered, whatever the script says, and over before it counted
 
 
 class RetryRule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,12 +86,16 @@ class RetryPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 def rule_name(outcome: Outcome) -> str:
-    """The key of an outcome among the rules: "busy", or "answered/hung_up"."""
+    """The key of an outcome among the rules: "busy", "answered/hung_up", or "too_short"."""
+    if outcome.cause is Cause.too_short_talk:
+        return TOO_SHORT
     if outcome.disposition is Disposition.answered:
         return f"answered/{outcome.script_result}"
     return str(outcome.disposition)
 
 
-RULE_NAMES = frozenset(d for d in Disposition if d is not Disposition.answered) | frozenset(
-    f"answered/{s}" for s in ScriptResult if s is not ScriptResult.none
+RULE_NAMES = (
+    frozenset(d for d in Disposition if d is not Disposition.answered)
+    | frozenset(f"answered/{s}" for s in ScriptResult if s is not ScriptResult.none)
+    | {TOO_SHORT}
 )

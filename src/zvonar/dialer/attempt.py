@@ -12,14 +12,20 @@ import structlog
 from msgspec import Struct
 
 from zvonar.core import call as calls_core
+from zvonar.core.campaign import CampaignType
+from zvonar.core.facts import TransferReport
 from zvonar.core.leg import LegId
+from zvonar.core.reaction import Reaction, Transfer, Triggered
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
 from zvonar.dialer.answers import Answers
-from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
-from zvonar.dialer.routes import NoRoute, Route, Routes
-from zvonar.dialer.run import run
+from zvonar.dialer.book import Book
+from zvonar.dialer.plan import MARGIN, Plan, guarded, outcome_of, retry_policy, unanswered, weighed
+from zvonar.dialer.routes import NoCallerId, NoRoute, OwnNumber, Route, Routes
+from zvonar.dialer.run import Switchboard, run
+from zvonar.dialer.transfer import Transfers
+from zvonar.line.ears import Ears
 from zvonar.line.line import (
     AlreadyExists,
     Dialled,
@@ -31,14 +37,13 @@ from zvonar.line.line import (
     Line,
     LineEnd,
 )
-from zvonar.store import legs
+from zvonar.store import legs, reactions
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
 from zvonar.store.legs import LegEnd, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
-_MARGIN = 15  # seconds that the gateway's own bound lies beyond ours
 _NEXT_LEG = 10.0  # seconds that a failed leg waits for a slot of another trunk
 _SOON = (
     0.01,
@@ -83,20 +88,31 @@ class Attempts:
     """Makes attempts over one gateway under one epoch."""
 
     def __init__(
-        self, db: Database, gateway: Gateway, routes: Routes, *, epoch: int, now: Callable[[], datetime]
+        self,
+        db: Database,
+        gateway: Gateway,
+        routes: Routes,
+        book: Book,
+        *,
+        epoch: int,
+        now: Callable[[], datetime],
+        ears: Ears | None = None,
     ) -> None:
         self._db = db
         self._gateway = gateway
         self._routes = routes
         self._epoch = epoch
         self._now = now
+        self._ears = ears
         self._answers = Answers(db)
+        self._transfers = Transfers(db, gateway, routes, book, epoch=epoch, now=now)
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
 
-        Raises Refused, WindowClosed, NoRoute, Draining or Fenced. `since`: loop time at which the call was leased,
-        for the meters. `placed` is called as soon as the call has its slot, so that the next one may be leased.
+        Raises Refused, WindowClosed, NoRoute, NoCallerId, OwnNumber, Draining or Fenced. `since`: loop time at which
+        the call was leased, for the meters. `placed` is called as soon as the call has its slot, so that the next one
+        may be leased.
         Once a leg is placed, nothing but Fenced and cancellation leaves it unrecorded; both leave it to the next
         dialer's recovery.
         """
@@ -110,9 +126,9 @@ class Attempts:
         meters.setup.observe(asyncio.get_running_loop().time() - since)
         await self._carry(plan, leg.leg, route, self._dial(plan, leg))
 
-    async def resume(self, plan: Plan, line: Line, *, trunk_id: int) -> None:
+    async def resume(self, plan: Plan, leg: LegId, line: Line, *, trunk_id: int) -> None:
         """Go on with a line that an earlier dialer left behind, and with its attempt."""
-        await self._carry(plan, line.leg, self._routes.adopt(trunk_id), self._attend(plan, line))
+        await self._carry(plan, leg, self._routes.adopt(trunk_id), self._attend(plan, leg, line))
 
     async def _carry(
         self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
@@ -129,7 +145,7 @@ class Attempts:
                 if route is not None:
                     self._routes.release(route)
                     tried.add(route.trunk.trunk_id)
-            onward = await self._next_leg(plan, end, tried)
+            onward = await self._next_leg(plan, end, report, tried)
             await self.record(plan, leg, end, report, final=onward is None)
             if onward is None:
                 return
@@ -140,7 +156,7 @@ class Attempts:
         self, plan: Plan, leg: LegId, end: LineEnd, report: ScriptReport, *, final: bool = True
     ) -> None:
         """End the leg in the store, with its money; with `final`, its attempt and call too."""
-        outcome = outcome_of(end, report)
+        outcome = weighed(outcome_of(end, report), plan)
         seconds = (end.at - end.answered_at).total_seconds() if end.answered_at else 0.0
         # We hang up at max_call_time; what the network takes to notice is not the customer's to pay.
         billable = min(seconds, float(plan.max_call_time))
@@ -159,6 +175,7 @@ class Attempts:
             status_name=report.status_name,
             steps=report.steps,
             recording=self._gateway.recording(leg) if end.answered_at and plan.settings.record else None,
+            facts=report.facts,
             next=after,
         )
         await self._db.patiently(lambda: legs.end(self._db, ended, now=self._now()), what="record")
@@ -189,7 +206,11 @@ class Attempts:
 
     async def _place(self, plan: Plan, route: Route, *, next_leg: bool = False) -> _Placed:
         settings = plan.settings
-        caller_id = route.caller_id(settings.caller_ids)
+        caller_id = route.caller_id(
+            settings.caller_ids,
+            but=plan.call.phone,
+            ending=plan.overrides.code if plan.flashes else None,
+        )
         wanted = Placement(
             account_id=plan.call.account_id,
             call_id=plan.call.call_id,
@@ -236,7 +257,9 @@ class Attempts:
                 raise Refused(leg)
             await asyncio.sleep(pause)
 
-    async def _next_leg(self, plan: Plan, end: LineEnd, tried: set[int]) -> _Placed | None:
+    async def _next_leg(
+        self, plan: Plan, end: LineEnd, report: ScriptReport, tried: set[int]
+    ) -> _Placed | None:
         """Another trunk's leg for the same attempt, or None.
 
         It is placed before the failed one is recorded, so that a crash between the two never finds a call that
@@ -244,6 +267,8 @@ class Attempts:
         """
         if end.answered_at is not None or end.vanished or not goes_to_next_leg(unanswered(end)):
             return None
+        if report.result is not ScriptResult.none:
+            return None  # it has rung, as it should
         try:
             async with asyncio.timeout(_NEXT_LEG):
                 route = await self._routes.slot(plan.call, tried=tried)
@@ -251,7 +276,7 @@ class Attempts:
             return None
         try:
             return await self._place(plan, route, next_leg=True)
-        except (Refused, WindowClosed, StoreUnavailable):
+        except (Refused, WindowClosed, StoreUnavailable, NoCallerId, OwnNumber):
             self._routes.release(route)
             return None
         except BaseException:
@@ -266,7 +291,7 @@ class Attempts:
             trunk_id=placed.route.trunk.trunk_id,
             caller_id=placed.caller_id,
             ring_timeout=plan.settings.ring_timeout,
-            max_seconds=plan.settings.ring_timeout + plan.max_call_time + _MARGIN,
+            max_seconds=plan.settings.ring_timeout + plan.max_call_time + MARGIN,
         )
         try:
             async with asyncio.timeout(_WITHOUT_GATEWAY):
@@ -289,7 +314,7 @@ class Attempts:
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
-        return await self._attend(plan, line, ring_timeout=plan.settings.ring_timeout)
+        return await self._attend(plan, leg, line, ring_timeout=plan.settings.ring_timeout)
 
     async def _take_back(self, plan: Plan, leg: LegId) -> _Served:
         """Undo a leg that could not be dialled in time: by now it may be too late for its call, or forbidden."""
@@ -321,36 +346,58 @@ class Attempts:
             except (GatewayLost, GatewayInDoubt):
                 await asyncio.sleep(0.2)
 
-    async def _attend(self, plan: Plan, line: Line, *, ring_timeout: int | None = None) -> _Served:
+    async def _attend(
+        self, plan: Plan, leg: LegId, line: Line, *, ring_timeout: int | None = None
+    ) -> _Served:
         """Be with a line to its end; dial it first if there is a ring timeout."""
         report = ScriptReport(result=ScriptResult.none)
         try:
             if ring_timeout is not None:
                 begun = self._now()
                 await self._gateway.dial(line, ring_timeout=ring_timeout)
+                if plan.flashes:
+                    return await self._flash(plan, leg, line)
                 meters.answer.observe(max(0.0, (await line.answered() - begun).total_seconds()))
-            report = await self._talk(plan, line)
+            elif plan.flashes:
+                return await self._flash(plan, leg, line)
+            report = await self._talk(plan, leg, line)
         except HungUp:
             pass  # not answered; the end says why
         except GatewayRefused as exc:
-            log.warning("leg.refused", leg=str(line.leg), reason=exc.detail)
+            log.warning("leg.refused", leg=str(leg), reason=exc.detail)
             await line.hang_up()
         except (GatewayLost, GatewayInDoubt):
-            await self._gateway.discard(line.leg)
-            return await self._fate(line.leg), report
+            await self._gateway.discard(leg)
+            return await self._fate(leg), report
         except Exception as exc:
             # Whatever it is: nobody is left on a line that no script serves, and no leg without its end.
-            log.error("leg.failed", leg=str(line.leg), error=type(exc).__name__, exc_info=exc)
+            log.error("leg.failed", leg=str(leg), error=type(exc).__name__, exc_info=exc)
             await line.hang_up()
             report = ScriptReport(result=ScriptResult.error)
         return await line.end(), report
 
-    async def _talk(self, plan: Plan, line: Line) -> ScriptReport:
+    async def _flash(self, plan: Plan, leg: LegId, line: Line) -> _Served:
+        """Let it ring for a moment and cancel. Whoever answers all the same is hung up: he has seen the code."""
+        await line.ringing()
+        answered = asyncio.ensure_future(line.answered())
+        try:
+            await asyncio.wait({answered}, timeout=plan.settings.flash.rings)
+            end = await line.hang_up()
+            if end.answered_at is not None:
+                await self._answers.mark(plan.call.account_id, leg, end.answered_at)
+        finally:
+            answered.cancel()
+            await asyncio.wait({answered})
+        # What the callee or the network ended by themselves rang as well, unless it was refused.
+        rang = end.by_us or end.answered_at is not None
+        return end, ScriptReport(result=ScriptResult.completed if rang else ScriptResult.none)
+
+    async def _talk(self, plan: Plan, leg: LegId, line: Line) -> ScriptReport:
         answered_at = await line.answered()
         gone_by = (self._now() - answered_at).total_seconds()
         async with asyncio.TaskGroup() as group:
             # Beside the prompt, which waits for no disk. A cancellation ends both.
-            group.create_task(self._answers.mark(plan.call.account_id, line.leg, answered_at))
+            group.create_task(self._answers.mark(plan.call.account_id, leg, answered_at))
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
                 await line.hang_up()
@@ -361,7 +408,41 @@ class Attempts:
                 clips=plan.clips,
                 max_seconds=max(0.5, plan.max_call_time - gone_by),
                 record=plan.settings.record,
+                board=self._board(plan, leg, line, group),
             )
+
+    def _board(self, plan: Plan, leg: LegId, line: Line, group: asyncio.TaskGroup) -> Switchboard:
+        """What the script may use beside its line."""
+
+        def tell(number: int, node: str, choice: str | None, reaction: Reaction) -> None:
+            triggered = Triggered(
+                account_id=plan.call.account_id,
+                campaign_id=plan.call.campaign_id,
+                call_id=leg.call_id,
+                attempt=leg.attempt,
+                number=number,
+                phone=plan.call.phone,
+                own_phone=None,
+                node=node,
+                choice=choice,
+                at=self._now(),
+                reaction=reaction,
+            )
+            # Beside the next prompt, which waits for no disk.
+            group.create_task(
+                self._db.patiently(lambda: reactions.trigger(self._db, triggered), what="reaction")
+            )
+
+        async def transfer(to: Transfer, began: float, left: float) -> TransferReport:
+            return await self._transfers.connect(plan, line, to, began, left)
+
+        return Switchboard(
+            tell=tell,
+            transfer=transfer,
+            ears=self._ears,
+            machine=plan.settings.machine if plan.campaign.type is CampaignType.regular else None,
+            language=plan.language,
+        )
 
     async def _fate(self, leg: LegId) -> LineEnd:
         """What became of a leg whose gateway is gone: its records, or nothing."""

@@ -16,7 +16,8 @@ from msgspec import Struct
 from psycopg.types.json import Jsonb
 
 from zvonar.core.call import Next
-from zvonar.core.leg import LegId
+from zvonar.core.facts import CallFacts
+from zvonar.core.leg import Leg, LegId
 from zvonar.core.money import Rate
 from zvonar.core.result import Disposition, Outcome, ScriptResult
 from zvonar.core.script import Step
@@ -117,6 +118,15 @@ SELECT end_leg(
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
+# What the attempt has to tell beside the end of its leg, said before it in the same transaction. A plain call has
+# nothing to say here. The leg is locked first, as everywhere.
+SAY = """
+UPDATE attempts t SET cause = %(cause)s, facts = %(facts)s
+FROM (SELECT account_id, call_id, attempt FROM legs
+      WHERE account_id = %(account_id)s AND leg_id = %(leg_id)s AND phase <> 'ended' FOR NO KEY UPDATE) leg
+WHERE t.account_id = leg.account_id AND t.call_id = leg.call_id AND t.attempt = leg.attempt AND t.ended_at IS NULL
+"""
+
 # A leg that never had an INVITE is taken back: no attempt is burnt, and its number is not used again. The call goes
 # back only where no other leg of the attempt is up, whose end will decide. `after` keeps the order of the locks, which
 # a statement otherwise leaves open.
@@ -162,7 +172,7 @@ WHERE a.account_id = ended.account_id AND after.trunks < 2
 # What was up when a dialer died, with what is needed to end it.
 LIVE = """
 SELECT l.account_id, l.leg_id, l.phase, l.trunk_id, l.epoch, l.placed_at, l.dialled_at, l.answered_at, l.rate,
-    c.campaign_id, c.phone, l.caller_id
+    c.campaign_id, c.phone, l.caller_id, l.target
 FROM legs l JOIN calls c ON c.account_id = l.account_id AND c.call_id = l.call_id
 WHERE l.gateway = %(gateway)s AND l.ended_at IS NULL AND l.direction = 'out'
 ORDER BY l.leg_id
@@ -197,6 +207,7 @@ class LiveLeg(Struct, frozen=True, kw_only=True):
     campaign_id: int
     phone: str
     caller_id: str | None
+    target: str | None  # of a transfer
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -212,7 +223,7 @@ class LegEnd(Struct, frozen=True, kw_only=True):
 
     account_id: int
     campaign_id: int
-    leg_id: LegId
+    leg_id: Leg
     outcome: Outcome
     ended_at: datetime
     answered_at: datetime | None
@@ -221,7 +232,10 @@ class LegEnd(Struct, frozen=True, kw_only=True):
     status_name: str | None = None
     steps: tuple[Step, ...] = ()
     recording: str | None = None
-    next: Next | None = None  # None: the attempt goes on to another leg
+    facts: CallFacts | None = None
+    next: Next | None = (
+        None  # None: the attempt goes on to another leg, or with the one that it was put through from
+    )
 
 
 async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Refusal:
@@ -290,10 +304,18 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
         "state": str(after.state) if after else None,
         "call_end": str(after.call_end) if after and after.call_end else None,
         "due_at": after.due_at if after else None,
+        "cause": outcome.cause,
+        "facts": None if ended.facts is None else Jsonb(msgspec.to_builtins(ended.facts)),
         "quiet": quiet,
         "now": now,
     }
-    ended_now = bool(await db.value(END, params))
+    if after is None or (outcome.cause is None and ended.facts is None):
+        ended_now = bool(await db.value(END, params))
+    else:
+        async with db.transaction() as connection:
+            await connection.execute(SAY, params)
+            found = await (await connection.execute(END, params)).fetchone()
+            ended_now = bool(found and found[0])
     db.ring_later(quiet)
     return ended_now
 

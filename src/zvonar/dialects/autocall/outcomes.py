@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from zvonar.core.call import FINAL, CallState
 from zvonar.core.campaign import CampaignStatus
-from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.result import Disposition, ScriptResult, flashed
 
 
 class AutocallStatus(StrEnum):
@@ -76,7 +76,7 @@ _ANSWERED = {
 
 def try_status(disposition: Disposition, script_result: ScriptResult) -> CallStatus:
     """What one ended attempt came to."""
-    if disposition is Disposition.answered:
+    if disposition is Disposition.answered or flashed(disposition, script_result):
         return _ANSWERED[script_result]
     return _UNANSWERED[disposition]
 
