@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from zvonar.core.call import CallState
-from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult, flashed
 from zvonar.dialects.callo import errors, ours
 from zvonar.dialects.callo.answers import money
 from zvonar.dialects.callo.errors import at_least, at_most
@@ -30,15 +30,6 @@ ANSWERED = {
     DialStatus.max_time,
     DialStatus.heard_out,
     DialStatus.menu_error,
-}
-    DialStatus.too_short_talk,
-    DialStatus.own_number,
-    DialStatus.without_press,
-    DialStatus.press_and_talk,
-    DialStatus.talk,
-    DialStatus.no_caller_id,
-    DialStatus.clip_too_short,
-    DialStatus.duplicate,
 }
 SUCCESSFUL = {CallStatus.user, CallStatus.compl_finished, CallStatus.pincode_ok}
 
@@ -131,7 +122,8 @@ def test_an_attempts_dial_status_tells_an_answer_and_its_status_a_success() -> N
     for disposition, script_result in product(Disposition, ScriptResult):
         status = attempt_status(disposition, script_result)
         succeeded = Outcome(disposition=disposition, script_result=script_result).succeeded
-        assert (dial_status(disposition, script_result) in ANSWERED) == (disposition is Disposition.answered)
+        reached = disposition is Disposition.answered or flashed(disposition, script_result)
+        assert (dial_status(disposition, script_result) in ANSWERED) == reached
         assert (status in SUCCESSFUL) == succeeded
         assert status is not CallStatus.in_process
 

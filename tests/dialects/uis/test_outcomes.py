@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from zvonar.core.result import flashed, Disposition, Outcome, ScriptResult
+from zvonar.core.result import Disposition, Outcome, ScriptResult, flashed
 from zvonar.dialects.callo.outcomes import DialStatus, dial_status
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.dialects.uis.outcomes import FINISH_REASONS, finish_reason, is_lost, is_transfer
