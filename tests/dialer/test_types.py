@@ -482,3 +482,4 @@ async def test_who_calls_back_a_number_that_we_have_shown_is_told_apart(db: Data
     told = await db.value("SELECT payload FROM outbox WHERE kind = 'inbound'")
     assert (told["call_id"], told["campaign_id"], told["attempt"]) == (call.call_id, call.campaign_id, 1)
     assert told["phone"] == phone
+    assert await db.value("SELECT recalled_at IS NOT NULL FROM calls")

@@ -29,7 +29,7 @@ from zvonar.dialer.prompts import Prompts
 from zvonar.dialer.run import run
 from zvonar.line.line import Arrival, Gateway, GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, LineEnd
 from zvonar.speech import SpeechFailed
-from zvonar.store import dids, inbound, legs, trunks
+from zvonar.store import dids, inbound, legs, recalls, trunks
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
@@ -322,6 +322,11 @@ class Reception:
             **({} if known.shown is None else _called_back(known.shown)),
         )
         await self._end(leg, received, hangup_cause=end.hangup_cause)
+        if known.shown is not None:
+            back = known.shown
+            await self._db.patiently(
+                lambda: recalls.recall(self._db, back.account_id, back.call_id, now=self._now()), what="recall"
+            )
 
     async def _end(self, leg: InboundLeg, received: Received, *, hangup_cause: int | None) -> None:
         country = None if received.phone is None else self._book.country_of(received.account_id)
