@@ -72,6 +72,9 @@ SAMPLES: dict[str, Any] = {
     **{name: [NOW] for name in ("ats", "sent_ats", "next_ats")},
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
+    **{name: Jsonb({}) for name in ("greeting", "facts", "received")},
+    **{name: ["x"] for name in ("callers", "called")},
+    **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
@@ -102,7 +105,8 @@ SAMPLES: dict[str, Any] = {
     **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
     **{name: [NOW] for name in ("created_ats", "updated_ats")},
     **{name: [True] for name in ("mains", "unsorteds")},
-    "cards": Jsonb([]),
+    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
+    "task_ids": [1],
     "expires_at": NOW,
     **dict.fromkeys(("tag", "base_url", "crm_kind", "trouble", "uniq", "way", "origin"), "x"),
     **{name: ["x"] for name in ("uniqs", "entity_types", "entity_ids")},
@@ -202,6 +206,7 @@ NULLABLE = {
     *(f"{name}@push_connections.PUT" for name in ("expires_at", "crm_account_id")),
     *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
     *("at@push_paces.SENT", "state@push_calls.LOG"),
+    *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")

@@ -12,7 +12,7 @@ from zvonar.delivery.bell import Bell, pause
 from zvonar.delivery.meters import DeliveryMeters
 from zvonar.store import outbox
 from zvonar.store.db import Database, StoreUnavailable
-from zvonar.store.outbox import Look, Renderer
+from zvonar.store.outbox import Look, Recorder, Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,7 @@ class Fanout:
         backoff: Backoff,
         meters: DeliveryMeters,
         clock: Callable[[], datetime],
+        record: Recorder | None = None,
         look: Look | None = None,
     ) -> None:
         self.bell = Bell()  # rings when the outbox grew
@@ -48,6 +49,7 @@ class Fanout:
         self._backoff = backoff
         self._meters = meters
         self._clock = clock
+        self._record = record  # keeps what events mean to the house itself
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, which comes with a ring."""
@@ -60,6 +62,7 @@ class Fanout:
                     now=self._clock(),
                     next_try=self._next_try,
                     limit=BATCH,
+                    record=self._record,
                     look=self._look,
                 )
             except StoreUnavailable as exc:

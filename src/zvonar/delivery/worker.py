@@ -20,7 +20,7 @@ from zvonar.delivery.signing import Signers
 from zvonar.delivery.sweeper import tidy
 from zvonar.delivery.verdict import Transport
 from zvonar.store.db import Database
-from zvonar.store.outbox import Renderer
+from zvonar.store.outbox import Recorder, Renderer
 from zvonar.store.workers import Identity
 
 
@@ -44,14 +44,15 @@ async def deliver(
     meters: DeliveryMeters | None = None,
     clock: Callable[[], datetime] = utc_now,
     roll: Callable[[], float] = random.random,
+    record: Recorder | None = None,
     crm: Crm | None = None,
 ) -> None:
     """Deliver every event until `stop`; returns once what was in flight then has ended, or `limits.drain` passed.
 
     `allowed`: networks that deliveries may reach beside public ones. `timeout`: seconds for one answer. `keep`: how
-    long what was delivered is kept. `transports`: by the scheme of an address, beside http, https and mailto. `crm`:
-    what pushing calls into CRMs needs; without it none are. Outlives the database: waits while it is away. Any number
-    of these may share one.
+    long what was delivered is kept. `transports`: by the scheme of an address, beside http, https and mailto. `record`:
+    keeps what events mean to the house itself, in the transaction of their fan-out. `crm`: what pushing calls into CRMs
+    needs; without it none are. Outlives the database: waits while it is away. Any number of these may share one.
     """
     meters, backoff, limits = meters or NoMeters(), backoff or Backoff(), limits or Limits()
     async with Poster(allowed=allowed, timeout=timeout) as poster:
@@ -76,7 +77,16 @@ async def deliver(
         )
         rings.append(sender.ring)
         look = None if crm is None else crm_render.looking(crm.links)
-        fanout = Fanout(db, render, made=ring, backoff=backoff, meters=meters, clock=clock, look=look)
+        fanout = Fanout(
+            db,
+            render,
+            made=ring,
+            backoff=backoff,
+            meters=meters,
+            clock=clock,
+            record=record,
+            look=look,
+        )
         async with asyncio.TaskGroup() as group:
             listener = group.create_task(_listen(db, fanout.bell.ring, ring))
             keeper = group.create_task(identity.keep(limits.poll))

@@ -222,7 +222,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
-    from zvonar.service.wiring import render
+    from zvonar.service.wiring import record, render
 
     async with (
         Database(config.dsn, size=4) as db,
@@ -238,6 +238,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
             await deliver(
                 db,
                 render,
+                record=record,
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+import psycopg
 from msgspec import Struct
 
 from zvonar.store.db import Connection, Database, rows
@@ -34,6 +35,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 
 Renderer = Callable[[Event], Sequence[Rendered]]
+# Keeps what events mean to the house itself, in the transaction of their fan-out: once for each event.
+Recorder = Callable[[Connection, Sequence[Event]], Awaitable[None]]
 # Makes a renderer for a batch of events, with what it has to look up for them in the transaction of their fan-out.
 Look = Callable[[Connection, Sequence[Event]], Awaitable[Renderer]]
 
@@ -174,11 +177,13 @@ async def fan_out(
     now: datetime,
     next_try: NextTry,
     limit: int = 500,
+    record: Recorder | None = None,
     look: Look | None = None,
 ) -> Batch:
     """Turn pending events into deliveries, each rendered once. Nothing where another process is at it.
 
-    An event that cannot be rendered steps aside until `next_try`, and later ones of its call or campaign with it.
+    An event that cannot be rendered or recorded steps aside until `next_try`, and later ones of its call or campaign
+    with it.
     """
     async with db.transaction() as connection:
         mine = await (await connection.execute(FAN_OUT_LOCK)).fetchone()
@@ -217,9 +222,37 @@ async def fan_out(
             else:
                 done.append(event.event_id)
                 made += [(event, one) for one in rendered]
+        if record is not None:
+            fine = set(done)
+            unkept = await _keep(connection, record, [event for event in events if event.event_id in fine])
+            for event, error in unkept:
+                tries = event.render_tries + 1
+                aside.append(
+                    Unrendered(event_id=event.event_id, error=error, tries=tries, next_at=next_try(tries))
+                )
+            not_kept = {event.event_id for event, _ in unkept}
+            made = [(event, rendered) for event, rendered in made if event.event_id not in not_kept]
+            done = [event_id for event_id in done if event_id not in not_kept]
         await _record(connection, made, done, aside, now)
     parked = tuple(one for one in aside if one.error != HELD)
     return Batch(events=len(events), deliveries=len(made), parked=parked)
+
+
+async def _keep(
+    connection: Connection, record: Recorder, events: Sequence[_Pending]
+) -> list[tuple[_Pending, str]]:
+    """Have events recorded: all at once, or, where that fails, one by one; those that cannot be, and why."""
+    try:
+        async with connection.transaction():
+            await record(connection, events)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise  # the database is away
+    except Exception as exc:  # one event must not keep the others from going on
+        if len(events) == 1:
+            return [(events[0], type(exc).__name__)]
+        found = [await _keep(connection, record, [event]) for event in events]
+        return [one for some in found for one in some]
+    return []
 
 
 def _sound(rendered: Rendered) -> Rendered:
