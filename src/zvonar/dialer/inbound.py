@@ -325,7 +325,8 @@ class Reception:
         if known.shown is not None:
             back = known.shown
             await self._db.patiently(
-                lambda: recalls.recall(self._db, back.account_id, back.call_id, now=self._now()), what="recall"
+                lambda: recalls.recall(self._db, back.account_id, back.call_id, now=self._now()),
+                what="recall",
             )
 
     async def _end(self, leg: InboundLeg, received: Received, *, hangup_cause: int | None) -> None:
