@@ -17,6 +17,8 @@ class Kind(StrEnum):
     text = "text"
     boolean = "boolean"
     moment = "moment"
+    date = "date"
+    clock = "clock"  # a time of day
     texts = "texts"  # an array of texts
     objects = "objects"  # an array of objects
 
@@ -31,17 +33,20 @@ class Field(Struct, frozen=True, kw_only=True):
 
 _KINDS: dict[Kind, str] = {
     Kind.integer: """
-        session_id communication_id communication_number campaign_id cpn_region_id scenario_id site_id contact_id
+        id communication_id communication_number campaign_id cpn_region_id scenario_id site_id contact_id
         wait_duration total_wait_duration lost_call_processing_duration talk_duration clean_talk_duration
         total_duration postprocess_duration processed_mark_duration
         last_answered_employee_id first_answered_employee_id last_talked_employee_id first_talked_employee_id
         visitor_id person_id visitor_session_id visits_count visitor_first_campaign_id source_id call_api_request_id
         """,
-    Kind.decimal: "sale_cost last_answered_employee_rating",
+    Kind.decimal: "sale_cost last_answered_employee_rating employee_rating",
     Kind.moment: "start_time finish_time sale_date",
-    Kind.boolean: "is_lost is_transfer is_internal is_coached is_blacklisted visit_other_campaign",
+    Kind.date: "start_date",
+    Kind.clock: "start_clock",
+    Kind.boolean: "is_lost is_transfer is_internal is_coach_handled is_blacklisted visit_other_campaign",
     Kind.text: """
-        direction finish_reason source channel contact_phone_number virtual_phone_number operator_phone_number
+        direction finish_reason source channel communication_type
+        contact_phone_number virtual_phone_number operator_phone_number
         cpn_region_name cpn_country_name cpn_country_id properties communication_page_url full_record_file_link
         ua_client_id ym_client_id search_query search_engine referrer_domain referrer entrance_page
         gclid yclid ymclid ef_id
@@ -54,9 +59,10 @@ _KINDS: dict[Kind, str] = {
         openstat_ad openstat_campaign openstat_service openstat_source
         eq_utm_source eq_utm_medium eq_utm_term eq_utm_content eq_utm_campaign eq_utm_referrer eq_utm_expid
         source_name source_new channel_new channel_code ext_id
-        comment comment_author received_by first_internal_employee second_internal_employee virtual_number_comment
+        communication_comment communication_comment_author received_by
+        internal_first_employee internal_second_employee virtual_number_comment
         """,
-    # The three arrays of records, and full_record_file_link above, hold the tokens that open them.
+    # The arrays of records hold the tokens that open them; full_record_file_link is a whole address.
     Kind.texts: "attributes call_records wav_call_records voice_mail_records coaches",
 }
 
@@ -78,21 +84,18 @@ _OBJECTS: dict[str, tuple[tuple[str, Kind], ...]] = {
         ("tag_user_login", Kind.text),
         ("tag_employee_id", Kind.integer),
         ("tag_employee_full_name", Kind.text),
-        ("tag_color", Kind.text),
     ),
+    "visitor_custom_properties": (("property_name", Kind.text), ("property_value", Kind.text)),
+    "segments": (("segment_id", Kind.integer), ("segment_name", Kind.text)),
     "employees": (
         ("employee_id", Kind.integer),
         ("employee_full_name", Kind.text),
         ("is_answered", Kind.boolean),
         ("is_talked", Kind.boolean),
     ),
-    "visitor_custom_properties": (("property_name", Kind.text), ("property_value", Kind.text)),
-    "segments": (("segment_id", Kind.integer), ("segment_name", Kind.text)),
 }
 
 FIELDS: dict[str, Field] = {
     **{name: Field(name=name, kind=kind) for kind, names in _KINDS.items() for name in names.split()},
-    **{
-        name: Field(name=name, kind=Kind.objects, members=members) for name, members in _OBJECTS.items()
-    },
+    **{name: Field(name=name, kind=Kind.objects, members=members) for name, members in _OBJECTS.items()},
 }

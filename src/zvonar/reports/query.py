@@ -1,32 +1,23 @@
-"""What can be asked of a report? A period, a filter, an order, a page, and the shape of its rows.
+"""What can be asked of a report? A period, a filter, an order and a page of one account's sessions.
 
 Nothing here knows a database or a dialect: a dialect builds a Query, a store compiles it. Fields are those of
 `reports.fields`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from zvonar.core.errors import ZvonarError
-from zvonar.reports.jsquery import Condition
-
-
-class Part(StrEnum):
-    """What of a moment is looked at; days and clocks are those of the query's zone."""
-
-    whole = "whole"
-    date = "date"
-    clock = "clock"  # time of day
 
 
 class Op(StrEnum):
-    """How a field is compared. A field that is null fits `is_null` and nothing else."""
+    """How a field is compared. A field that is null fits `= null` and `is_null`, and nothing else."""
 
     eq = "="
     ne = "!="
@@ -39,12 +30,12 @@ class Op(StrEnum):
     not_like = "not_like"
     not_ilike = "not_ilike"
     regexp = "regexp"  # POSIX extended, matches anywhere
-    within = "in"  # the value is a tuple
-    not_within = "not_in"
+    in_ = "in"  # the value is a tuple
+    not_in = "not_in"
     overlap = "overlap"  # the field is an array of texts, the value a tuple of them
     not_overlap = "not_overlap"
     is_null = "is_null"  # an array is null when it is empty
-    not_null = "is_not_null"
+    is_not_null = "is_not_null"
 
 
 # A single value has the Python type of the field's kind. Texts hold neither NUL nor lone surrogates, integers fit
@@ -53,165 +44,91 @@ Single: TypeAlias = int | Decimal | str | bool | datetime | date | time
 Value: TypeAlias = Single | tuple[Single, ...] | None
 
 
-class Test(Struct, frozen=True, kw_only=True, tag=True):
-    """One comparison."""
+class Compare(Struct, frozen=True, kw_only=True, tag=True):
+    """One comparison. Of an array, `like` and its kin, `regexp`, `=` and `!=` look for any element (its name)."""
 
     field: str
     op: Op
-    value: Value = None
-    part: Part = Part.whole  # of a field that is a moment
-
-    __test__ = False  # for pytest, which collects what is called a test
+    value: Value = None  # None with `=` and `!=` asks for null
 
 
-class Match(Struct, frozen=True, kw_only=True, tag=True):
-    """A jsquery over a field that holds an array, as JSON; what is null is the JSON array []."""
+class JsonMatch(Struct, frozen=True, kw_only=True, tag=True):
+    """A condition on a field that holds an array; one that is null is asked as []."""
 
     field: str
-    condition: Condition
+    path: str  # an SQL/JSON path predicate, strict and never unknown
+    # Where the condition implies that one of these ids is in the array: what an index can find. Else None.
+    ids: tuple[int, ...] | None = None
 
 
-class All(Struct, frozen=True, kw_only=True, tag=True):
-    """Every one of these; of none, true."""
+class Tree(Struct, frozen=True, kw_only=True, tag=True):
+    """Every one of these, or one at least. An empty tree is true."""
 
+    all: bool  # "and"
     of: "tuple[Filter, ...]"
 
 
-class Any_(Struct, frozen=True, kw_only=True, tag=True):  # noqa: N801  # `Any` is typing's
-    """One of these at least; of none, false."""
-
-    of: "tuple[Filter, ...]"
-
-
-Filter: TypeAlias = Test | Match | All | Any_
+Filter: TypeAlias = Compare | JsonMatch | Tree
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """One key of a sort. What is null comes last, descending first."""
+    """One key of a sort. What is null comes last in both directions."""
 
     field: str
-    part: Part = Part.whole
     descending: bool = False
-    # Value of a text or boolean ("true", "false") field → what it is sorted as; a dialect sorts by its own words.
-    ranks: Mapping[str, str] | None = None
-
-
-class Plain(Struct, frozen=True, kw_only=True, tag=True):
-    """The field as JSON: number, text, true or false, null. Decimals are numbers; arrays of texts arrays."""
-
-    field: str
-
-
-class At(Struct, frozen=True, kw_only=True, tag=True):
-    """A moment in the query's zone, to the second that it was in: YYYY-MM-DD hh:mm:ss, or one half of it."""
-
-    field: str
-    part: Part = Part.whole
-
-
-class Span(Struct, frozen=True, kw_only=True, tag=True):
-    """Seconds as hh:mm:ss; of more than 99 hours as many digits as it takes."""
-
-    field: str
-
-
-class Words(Struct, frozen=True, kw_only=True, tag=True):
-    """JSON for each value of a text or boolean field ("true", "false"); null for null."""
-
-    field: str
-    words: Mapping[str, Raw]
-    otherwise: Raw  # for a value that has no words
-
-
-class Fixed(Struct, frozen=True, kw_only=True, tag=True):
-    """The same JSON in each row."""
-
-    json: Raw
-
-
-class Object(Struct, frozen=True, kw_only=True, tag=True):
-    """An object, its keys in this order. Where `unless_null` names a field that is null, the whole of it is null."""
-
-    members: "tuple[tuple[str, Shown], ...]"
-    unless_null: str | None = None
-
-
-class Items(Struct, frozen=True, kw_only=True, tag=True):
-    """An array of objects with some of their members, under other names: (key, member). Moments are shown as At is.
-
-    Of none: [] or null.
-    """
-
-    field: str
-    members: tuple[tuple[str, str], ...]
-    null: bool = False  # whether no items are null
-
-
-class Names(Struct, frozen=True, kw_only=True, tag=True):
-    """An array of one member of each object, or of the texts of an array of texts; of none: [] or null."""
-
-    field: str
-    member: str | None = None
-    null: bool = False
-
-
-class Joined(Struct, frozen=True, kw_only=True, tag=True):
-    """Texts one after the other: a fixed one or a field's; null when a field is."""
-
-    parts: tuple[tuple[str, bool], ...]  # (text, False) or (field, True)
-
-
-Shown: TypeAlias = Plain | At | Span | Words | Fixed | Object | Items | Names | Joined
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """Which rows, in which order, shown how. Equal rows, and all without an order, come by start and then by id."""
+    """Which rows, in which order, with which fields. Equal rows, and all without an order, come by start, then id."""
 
     account_id: int
+    zone: str  # IANA; in which moments are shown, and whose days and clocks count
     since: datetime  # inclusive
     until: datetime  # exclusive
-    zone: str  # IANA; whose days and clocks the report shows
     filter: Filter | None = None
     order: tuple[Order, ...] = ()
+    fields: tuple[str, ...]  # keys of a row, in their order
     limit: int
     offset: int = 0
-    shape: tuple[tuple[str, Shown], ...]  # keys of a row in their order
-    ongoing: bool = False  # whether calls that are up now are rows, too; what they will be known by is null
+    ongoing: bool = False  # whether calls that are up now are rows, too
+    link_base: str = ""  # what links begin with: scheme and host
+    deadline: float = 30.0  # seconds in which the report is there or is cancelled
 
 
-class Page(Struct, frozen=True, kw_only=True):
-    """How many rows there are in all, and those of the page as JSON, both of one moment.
+class Report(Struct, frozen=True, kw_only=True):
+    """How many rows there are in all, and those of the page, both of one moment.
 
-    The chunks joined are JSON objects with commas between them, without brackets: memory stays flat whatever is asked.
+    Each of the bytes is one row as a JSON object: moments as YYYY-MM-DD hh:mm:ss in the zone, durations as seconds,
+    empty arrays as []. They come in chunks, so that memory stays flat whatever is asked.
     """
 
     total: int
-    chunks: AsyncIterator[bytes]
+    rows: AsyncIterator[list[bytes]]
 
 
-class BadPattern(ZvonarError):
-    """That regular expression cannot be used."""
+class InvalidFilter(ZvonarError):
+    """The database cannot use that value in a filter."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, field: str) -> None:
         super().__init__()
-        self.pattern = pattern
+        self.field = field  # whose value it is
 
 
-class ReportTooLong(ZvonarError):
-    """The report took longer than a report may; it was cancelled. Ask for a shorter period or a simpler filter."""
+class ReportTooSlow(ZvonarError):
+    """The report would have taken too long and was cancelled: ask for a shorter period or a simpler filter."""
 
 
-class ReportsBusy(ZvonarError):
-    """The account has as many reports running as it may; ask again when one has ended."""
+class ReportBusy(ZvonarError):
+    """Too many reports of this account are running: ask again when one of them is there."""
 
 
 class ReportStore(Protocol):
     """Whoever keeps sessions in a way that reports can be read from."""
 
-    def page(self, query: Query) -> AbstractAsyncContextManager[Page]:
-        """The page that the query asks for, to be read inside the context; leaving it ends the work.
+    def report(self, query: Query) -> AbstractAsyncContextManager[Report]:
+        """What the query asks for, to be read inside the context; leaving it ends the work.
 
-        Entering raises StoreUnavailable, BadPattern, ReportTooLong, ReportsBusy. Reading may raise StoreUnavailable
-        and ReportTooLong; what can go wrong is found out by the first chunk.
+        Entering raises StoreUnavailable, InvalidFilter, ReportTooSlow and ReportBusy; reading may raise
+        StoreUnavailable and ReportTooSlow.
         """
         ...
