@@ -34,6 +34,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 
 def application(
     db: Database,
+    reports: Database,
     *,
     home: Home,
     roles: list[str],
@@ -73,7 +74,7 @@ def application(
             index,
             healthz,
             metrics,
-            *wiring.routes(db, media=media, public_url=public_url, now=now),
+            *wiring.routes(db, reports, media=media, public_url=public_url, now=now),
         ],
         logging_config=None,  # the role has set logging up already
         openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),

@@ -25,10 +25,10 @@ def render(event: Event) -> Sequence[Rendered]:
 
 
 def routes(
-    db: Database, *, media: Media, public_url: str | None, now: Callable[[], datetime]
+    db: Database, reports: Database, *, media: Media, public_url: str | None, now: Callable[[], datetime]
 ) -> list[ControllerRouterHandler]:
-    """The routes of every dialect."""
+    """The routes of every dialect. `reports`: connections for what takes long, so that nothing else waits for one."""
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
-        *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
+        *uis.routes(uis.Service(db=db, reports=PostgresReportStore(reports), now=now)),
     ]

@@ -48,8 +48,9 @@ class StoreFault(ZvonarError):
 class Database:
     """A pool of connections to one database. Statements autocommit unless inside `transaction`."""
 
-    def __init__(self, dsn: str, *, size: int = 8) -> None:
+    def __init__(self, dsn: str, *, size: int = 8, session: LiteralString = _SESSION) -> None:
         self._dsn = dsn
+        self._session = session  # how PostgreSQL serves these connections
         self._looking: asyncio.Task[None] | None = None
         self._rung = float("-inf")  # loop time of the last statement that rang for events
         self._planned: asyncio.TimerHandle | None = None
@@ -67,7 +68,7 @@ class Database:
                 **_DEADLINES,
                 "autocommit": True,
                 "prepare_threshold": 1,  # our statements are few and long: planning one costs what running it does
-                "options": _SESSION,
+                "options": session,
                 "application_name": "zvonar",
             },
         )
@@ -172,7 +173,7 @@ class Database:
     async def connect(self) -> Connection:
         """A connection beside the pool, for whoever has to hold one. Raises psycopg.OperationalError."""
         return await psycopg.AsyncConnection.connect(
-            self._dsn, autocommit=True, options=_SESSION, application_name="zvonar", **_DEADLINES
+            self._dsn, autocommit=True, options=self._session, application_name="zvonar", **_DEADLINES
         )
 
     async def notifications(self, *channels: LiteralString) -> AsyncIterator[str]:
