@@ -131,7 +131,13 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
         server = Server(
             uvicorn.Config(
                 application(
-                    db, reports, home=home, roles=config.roles, media=media, public_url=config.public_url, now=now
+                    db,
+                    reports,
+                    home=home,
+                    roles=config.roles,
+                    media=media,
+                    public_url=config.public_url,
+                    now=now,
                 ),
                 host=config.host,
                 port=config.port,

@@ -337,6 +337,85 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Months that were rewritten in the order of accounts, so that a tenant's rows lie side by side.
+CREATE TABLE report_months (
+    month date PRIMARY KEY,                    -- its first day, UTC
+    rewritten_at timestamptz NOT NULL
+);
+
+-- A month is rewritten beside itself while it is read and written: what changes meanwhile is noted, made up for at the
+-- end, and the new table takes the place of the old one in a moment. In three steps, each a transaction of its own.
+CREATE FUNCTION report_month_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %I VALUES ($1, $2, $3)', TG_ARGV[0])
+        USING coalesce(NEW.account_id, OLD.account_id), coalesce(NEW.start_time, OLD.start_time),
+            coalesce(NEW.session_id, OLD.session_id);
+    RETURN NULL;
+END $$;
+
+-- One: from the commit of this on, changes are noted. What an interrupted rewrite has left is thrown away.
+CREATE FUNCTION begin_report_rewrite(base text, month date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    old text := base || to_char(month, '_YYYYMM');
+BEGIN
+    PERFORM set_config('lock_timeout', '50ms', true);
+    EXECUTE format('DROP TRIGGER IF EXISTS noted ON %I', old);
+    EXECUTE format('DROP TABLE IF EXISTS %I, %I', old || '_new', old || '_changed');
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', old || '_new', base);
+    EXECUTE format('CREATE TABLE %I (account_id bigint, start_time timestamptz, session_id bigint)', old || '_changed');
+    EXECUTE format('CREATE TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON %I FOR EACH ROW
+                    EXECUTE FUNCTION report_month_changed(%L)', old, old || '_changed');
+END $$;
+
+-- Two: the copy, in order. The check is what lets it be attached without being read once more.
+CREATE FUNCTION copy_report_month(base text, month date) RETURNS bigint LANGUAGE plpgsql
+SET enable_sort = off SET enable_seqscan = off SET statement_timeout = 0 AS $$
+DECLARE
+    old text := base || to_char(month, '_YYYYMM');
+    copied bigint;
+BEGIN
+    EXECUTE format('INSERT INTO %I SELECT * FROM %I ORDER BY account_id, start_time, session_id', old || '_new', old);
+    GET DIAGNOSTICS copied = ROW_COUNT;
+    EXECUTE format('ALTER TABLE %I ADD CONSTRAINT bounds CHECK (start_time >= %L AND start_time < %L)', old || '_new',
+        month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+    EXECUTE format('ANALYZE %I', old || '_new');
+    RETURN copied;
+END $$;
+
+-- Three: what has changed meanwhile, and the swap. It takes no lock that it does not get at once.
+CREATE FUNCTION finish_report_rewrite(base text, month date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    old text := base || to_char(month, '_YYYYMM');
+BEGIN
+    PERFORM set_config('lock_timeout', '50ms', true);
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', base);
+    EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', base, old);
+    EXECUTE format('DELETE FROM %1$I n USING %2$I c WHERE (n.account_id, n.start_time, n.session_id)
+        = (c.account_id, c.start_time, c.session_id)', old || '_new', old || '_changed');
+    EXECUTE format('INSERT INTO %1$I SELECT o.* FROM (SELECT DISTINCT * FROM %2$I) c JOIN %3$I o
+        ON (o.account_id, o.start_time, o.session_id) = (c.account_id, c.start_time, c.session_id)',
+        old || '_new', old || '_changed', old);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', base, old || '_new',
+        month::timestamp AT TIME ZONE 'UTC', (month + interval '1 month') AT TIME ZONE 'UTC');
+    EXECUTE format('ALTER TABLE %I DROP CONSTRAINT bounds', old || '_new');
+    EXECUTE format('DROP TABLE %I, %I', old, old || '_changed');
+    EXECUTE format('ALTER TABLE %I RENAME TO %I', old || '_new', old);
+END $$;
+
+-- A month that nobody may see any more. Whether it was there.
+CREATE FUNCTION drop_report_month(month date) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    there boolean := to_regclass('report_rows' || to_char(month, '_YYYYMM')) IS NOT NULL;
+BEGIN
+    PERFORM set_config('lock_timeout', '50ms', true);
+    EXECUTE format('DROP TABLE IF EXISTS %I, %I', 'report_filters' || to_char(month, '_YYYYMM'),
+        'report_rows' || to_char(month, '_YYYYMM'));
+    DELETE FROM report_months m WHERE m.month = drop_report_month.month;
+    -- Totals that were counted with it are not right any more.
+    UPDATE report_revisions r SET revision = revision + 1 WHERE r.month = drop_report_month.month;
+    RETURN there;
+END $$;
+
 -- What reports had so far goes through the same gate as what ends from now on.
 INSERT INTO ended_sessions (session_id, account_id, call_id, attempt, facts)
 SELECT s.session_id, s.account_id, s.call_id, s.attempt, CASE WHEN t.attempt IS NULL THEN
