@@ -256,7 +256,10 @@ class _Parser:
         """Whether `not` stands where only a path can: `not = 1`, `not.a = 1`."""
         return (
             following.kind == "end"
-            or (following.kind == "sign" and following.text in (".", "=", "<", ">", "<=", ">=", "@>", "<@", "&&"))
+            or (
+                following.kind == "sign"
+                and following.text in (".", "=", "<", ">", "<=", ">=", "@>", "<@", "&&")
+            )
             or self._keyword(following) in ("in", "is")
         )
 

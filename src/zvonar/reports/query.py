@@ -59,6 +59,7 @@ class JsonMatch(Struct, frozen=True, kw_only=True, tag=True):
     path: str  # an SQL/JSON path predicate, strict and never unknown
     # Where the condition implies that one of these ids is in the array: what an index can find. Else None.
     ids: tuple[int, ...] | None = None
+    exact: bool = False  # the condition is the very same as that one of `ids` is in the array
 
 
 class Tree(Struct, frozen=True, kw_only=True, tag=True):
