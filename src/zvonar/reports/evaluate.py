@@ -1,4 +1,4 @@
-"""Does a row fit a filter, without a database? For directories, which are short, and as the measure of what is compiled.
+"""Does a row fit a filter, without a database? For directories, which are short, and as a measure of the compiler.
 
 A row is a mapping of field → Python value as in `query.Value`; arrays are lists, of texts or of JSON objects.
 """
@@ -11,7 +11,6 @@ from typing import Any
 from zvonar.reports.jsquery import (
     Among,
     Both,
-    Compare as Compared,
     Condition,
     Either,
     Exists,
@@ -24,13 +23,22 @@ from zvonar.reports.jsquery import (
     Scalar,
     Step,
 )
+from zvonar.reports.jsquery import (
+    Compare as Compared,
+)
 from zvonar.reports.query import Compare, Filter, JsonMatch, Op, Tree
 
 Row = Mapping[str, Any]
 # Of a JsonMatch only the path is kept: whoever evaluates it has to know what it was made of.
 Matches = Callable[[JsonMatch, Row], bool]
 
-_ANY: dict[Op, Op] = {Op.ne: Op.eq, Op.not_like: Op.like, Op.not_ilike: Op.ilike, Op.not_in: Op.in_, Op.not_overlap: Op.overlap}
+_ANY: dict[Op, Op] = {
+    Op.ne: Op.eq,
+    Op.not_like: Op.like,
+    Op.not_ilike: Op.ilike,
+    Op.not_in: Op.in_,
+    Op.not_overlap: Op.overlap,
+}
 
 
 def fits(filter: Filter | None, row: Row, matches: Matches) -> bool:
@@ -90,7 +98,8 @@ def _single(op: Op, value: Any, wanted: Any) -> bool:
 
 def like(text: str, pattern: str, *, ignore_case: bool) -> bool:
     """LIKE and ILIKE."""
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     while at < len(pattern):
         sign = pattern[at]
         if sign == "%":
@@ -141,9 +150,7 @@ def meets(condition: Condition, value: Any) -> bool:
         case Compared(op, wanted):
             if isinstance(wanted, tuple):
                 return (
-                    isinstance(value, list)
-                    and len(value) == len(wanted)
-                    and all(map(_equal, value, wanted))
+                    isinstance(value, list) and len(value) == len(wanted) and all(map(_equal, value, wanted))
                 )
             if op == "=":
                 return _equal(value, wanted)
