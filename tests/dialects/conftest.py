@@ -192,6 +192,20 @@ class House:
 
         self.run(work())
 
+    def put(self, tenant: Tenant, **fields: Any) -> int:
+        """A session in the report with these fields; its id."""
+        row = {"is_lost": False, "start_time": self.clock, **fields, "account_id": tenant.account.account_id}
+
+        async def work() -> int:
+            session_id = fields.get("session_id") or await self.db.value("SELECT nextval('session_ids')")
+            await self.filling.writer.prepare([row["start_time"]])
+            async with self.db.transaction() as connection:
+                ids = {"session_id": session_id, "communication_id": session_id}
+                await self.filling.writer.put(connection, [{**ids, **row, "session_id": session_id}])
+            return int(session_id)
+
+        return self.run(work())
+
     def picture(self) -> str:
         """Everything that a request may change but its key's rate, as one text."""
         parts = ", ".join(

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from zvonar.dialects.uis import words
 from zvonar.dialects.uis.fields import data
 from zvonar.dialects.uis.requests import comparing
-from zvonar.dialects.uis.requests.filters import Rule
+from zvonar.dialects.uis.requests.filters import Operator, Rule
 from zvonar.dialects.uis.requests.wording import worded
 from zvonar.dialects.uis.words import Id, Words
+from zvonar.reports.query import Compare, Filter, Op, Tree
 
 
 class Documented(Struct, frozen=True, kw_only=True):
@@ -121,6 +123,14 @@ def _waited(row: Stored, _: Colours) -> Any:
     return None if row["is_lost"] else span(row["wait_duration"])
 
 
+def _awaited(op: Operator, value: Any, zone: ZoneInfo) -> Filter:
+    """By what is shown, so that a lost call has none."""
+    test = comparing.duration("wait_duration")(op, value, zone)
+    if isinstance(test, Compare) and test.op is Op.is_null:
+        return Tree(all=False, of=(test, Compare(field="is_lost", op=Op.eq, value=True)))
+    return Tree(all=True, of=(test, Compare(field="is_lost", op=Op.eq, value=False)))
+
+
 _TAG_NAMES: Final = {"items": "", "id": "tag_id", "name": "tag_name"}
 
 MADE: Final[dict[str, Made]] = {
@@ -178,7 +188,7 @@ MADE: Final[dict[str, Made]] = {
     "call_await_talk_duration": Made(
         of=("wait_duration", "is_lost"),
         show=_waited,
-        rule=comparing.duration("wait_duration"),
+        rule=_awaited,
         order="wait_duration",
     ),
     "call_talk_duration": _duration("talk_duration"),
