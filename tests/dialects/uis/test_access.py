@@ -63,7 +63,9 @@ def test_a_login_opens_a_session_of_an_hour_that_logout_ends(house: House, tenan
 @pytest.mark.usefixtures("travelling")
 def test_a_session_ends_by_itself(house: House, tenant: Tenant) -> None:
     login, password = with_login(house, tenant)
-    token = call(house, "login.user", {"login": login, "password": password})["result"]["data"]["access_token"]
+    token = call(house, "login.user", {"login": login, "password": password})["result"]["data"][
+        "access_token"
+    ]
     house.clock += timedelta(minutes=59)
     assert "result" in ask(house, token)
     house.clock += timedelta(minutes=1)
@@ -95,7 +97,12 @@ def test_a_wrong_login_says_what_is_wrong(
 def test_passwords_are_not_to_be_guessed(house: House, tenant: Tenant) -> None:
     login, password = with_login(house, tenant)
     for _ in range(20):
-        request = {"jsonrpc": "2.0", "id": 1, "method": "login.user", "params": {"login": login, "password": "?"}}
+        request = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "login.user",
+            "params": {"login": login, "password": "?"},
+        }
         assert mnemonic(house.send("POST", "/v2.0", json=request, pause=0.1).json()) == "auth_error"
     answer = call(house, "login.user", {"login": login, "password": password})
     assert mnemonic(answer) == "limit_exceeded"

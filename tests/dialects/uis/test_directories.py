@@ -79,7 +79,9 @@ def test_the_filters_of_public_clients_work(
 
 
 def test_pages_fields_and_order_are_as_asked(house: House, filled: Tenant) -> None:
-    rows = result(house, filled, "get.employees", fields=["full_name"], sort=[{"field": "full_name", "order": "desc"}])
+    rows = result(
+        house, filled, "get.employees", fields=["full_name"], sort=[{"field": "full_name", "order": "desc"}]
+    )
     assert rows["data"] == [{"full_name": "Петров"}, {"full_name": "Иванов Иван Иванович"}]
     rows = result(house, filled, "get.employees", fields=["id"], sort=[{"field": "patronymic"}], offset=1)
     assert len(rows["data"]) == 1
@@ -89,10 +91,22 @@ def test_pages_fields_and_order_are_as_asked(house: House, filled: Tenant) -> No
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
-        ({"filter": {"field": "full_name", "operator": "regexp", "value": "(a*)*"}}, ("invalid_parameter_value", "filter.operator")),
-        ({"filter": {"field": "extension", "operator": "=", "value": "101"}}, ("invalid_parameter_value", "filter.operator")),
-        ({"filter": {"field": "extension", "operator": "jsquery", "value": "a ="}}, ("invalid_parameter_value", "filter.value")),
-        ({"filter": {"field": "phone", "operator": "=", "value": "1"}}, ("unexpected_parameters", "filter.field")),
+        (
+            {"filter": {"field": "full_name", "operator": "regexp", "value": "(a*)*"}},
+            ("invalid_parameter_value", "filter.operator"),
+        ),
+        (
+            {"filter": {"field": "extension", "operator": "=", "value": "101"}},
+            ("invalid_parameter_value", "filter.operator"),
+        ),
+        (
+            {"filter": {"field": "extension", "operator": "jsquery", "value": "a ="}},
+            ("invalid_parameter_value", "filter.value"),
+        ),
+        (
+            {"filter": {"field": "phone", "operator": "=", "value": "1"}},
+            ("unexpected_parameters", "filter.field"),
+        ),
         ({"sort": [{"field": "phone_numbers"}]}, ("sort_prohibited", "sort.field")),
         ({"fields": ["phone"]}, ("unexpected_parameters", "fields")),
         ({"limit": 0}, ("invalid_parameter_value", "limit")),

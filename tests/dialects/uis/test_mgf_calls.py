@@ -56,7 +56,9 @@ def asked(house: House, tenant: Tenant, **params: Any) -> list[dict[str, Any]]:
 
 
 def refused(house: House, tenant: Tenant, **params: Any) -> tuple[str, str | None, Any]:
-    return error(house, tenant, METHOD, **{"report_id": 1015, **PERIOD, "fields": ["communication_id"], **params})
+    return error(
+        house, tenant, METHOD, **{"report_id": 1015, **PERIOD, "fields": ["communication_id"], **params}
+    )
 
 
 def test_a_row_is_the_samples_key_by_key(house: House, tenant: Tenant, golden: Callable[[str], Any]) -> None:
@@ -146,7 +148,9 @@ def test_a_call_that_was_talked_in_has_its_own_words(house: House, tenant: Tenan
     assert row["contact_phone_number"]["extra"] == {"call_status": "received", "call_direction": "out"}
 
 
-def test_every_field_can_be_filtered_by_and_every_sortable_one_sorted_by(house: House, tenant: Tenant) -> None:
+def test_every_field_can_be_filtered_by_and_every_sortable_one_sorted_by(
+    house: House, tenant: Tenant
+) -> None:
     sampled(house, tenant)
     period = {"date_from": "2024-10-21 00:00:00", "date_till": "2024-10-21 23:59:59"}
     values = {
@@ -257,7 +261,10 @@ def test_more_than_two_levels_or_a_year_and_a_day_are_refused(house: House, tena
     simple = {"field": "call_status", "operator": "=", "value": "lost"}
     two = {"filters": [{"filters": [simple]}]}
     assert asked(house, tenant, filter=two) == []
-    assert refused(house, tenant, filter={"filters": [two]})[:2] == ("invalid_parameter_value", "filter.filters")
+    assert refused(house, tenant, filter={"filters": [two]})[:2] == (
+        "invalid_parameter_value",
+        "filter.filters",
+    )
     assert asked(house, tenant, date_till="2027-11-23 00:00:00") == []
     assert refused(house, tenant, date_till="2027-11-23 00:00:01")[:2] == (
         "date_interval_limit_reached",

@@ -60,7 +60,9 @@ def test_every_field_of_the_page_is_here_with_its_type_and_nothing_else_is() -> 
     ours |= fields.NESTED  # type: ignore[arg-type]
     table = nested()
     assert table.keys() == ours.keys()
-    assert {key: type_ for key, (type_, _) in table.items()} == {key: field.type for key, field in ours.items()}
+    assert {key: type_ for key, (type_, _) in table.items()} == {
+        key: field.type for key, field in ours.items()
+    }
     assert len(table) == 129
 
 

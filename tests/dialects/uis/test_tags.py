@@ -22,7 +22,9 @@ def tag(house: House, tenant: Tenant) -> int:
 
 def tagged(house: House, tenant: Tenant, tag_id: int) -> list[dict[str, Any]]:
     filter = {"field": "tags", "operator": "jsquery", "value": f"#.tag_id = {tag_id}"}
-    return list(result(house, tenant, "get.calls_report", **PERIOD, fields=["id", "tags"], filter=filter)["data"])
+    return list(
+        result(house, tenant, "get.calls_report", **PERIOD, fields=["id", "tags"], filter=filter)["data"]
+    )
 
 
 def test_a_tag_is_there_once_it_is_set_and_gone_once_it_is_not(house: House, tenant: Tenant) -> None:
@@ -75,10 +77,10 @@ def test_nobody_tags_anothers_call_or_with_anothers_tag(house: House, tenant: Te
     other = house.tenant()
     mine, theirs = house.put(tenant), house.put(other)
     my_tag, their_tag = tag(house, tenant), tag(house, other)
-    assert error(house, tenant, SET, communication_id=theirs, communication_type="call", tag_id=my_tag)[0] == (
-        "entity_not_found"
-    )
-    assert error(house, tenant, SET, communication_id=mine, communication_type="call", tag_id=their_tag)[0] == (
-        "entity_not_found"
-    )
+    assert error(house, tenant, SET, communication_id=theirs, communication_type="call", tag_id=my_tag)[
+        0
+    ] == ("entity_not_found")
+    assert error(house, tenant, SET, communication_id=mine, communication_type="call", tag_id=their_tag)[
+        0
+    ] == ("entity_not_found")
     assert tagged(house, other, their_tag) == tagged(house, other, my_tag) == []
