@@ -195,6 +195,7 @@ class House:
     def put(self, tenant: Tenant, **fields: Any) -> int:
         """A session in the report with these fields; its id."""
         row = {"is_lost": False, "start_time": self.clock, **fields, "account_id": tenant.account.account_id}
+        row["start_time"] = row["start_time"].replace(microsecond=0)  # reports know seconds
 
         async def work() -> int:
             session_id = fields.get("session_id") or await self.db.value("SELECT nextval('session_ids')")

@@ -85,7 +85,7 @@ def _worded(
         value = none if row[field] is None else ids.get(row[field], row[field])
         return None if value is None else {"value": vocabulary.get(value), "value_id": value}
 
-    rule = worded(field, vocabulary, kept=kept, also=words.ALSO.get(name))
+    rule = worded(field, vocabulary, kept=kept, also=words.ALSO.get(name), none=none)
     return Made(of=(field,), show=show, rule=rule, order=field)
 
 
