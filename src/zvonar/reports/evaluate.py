@@ -30,7 +30,13 @@ Row = Mapping[str, Any]
 # Of a JsonMatch only the path is kept: whoever evaluates it has to know what it was made of.
 Matches = Callable[[JsonMatch, Row], bool]
 
-_ANY: dict[Op, Op] = {Op.ne: Op.eq, Op.not_like: Op.like, Op.not_ilike: Op.ilike, Op.not_in: Op.in_, Op.not_overlap: Op.overlap}
+_ANY: dict[Op, Op] = {
+    Op.ne: Op.eq,
+    Op.not_like: Op.like,
+    Op.not_ilike: Op.ilike,
+    Op.not_in: Op.in_,
+    Op.not_overlap: Op.overlap,
+}
 
 
 def fits(filter: Filter | None, row: Row, matches: Matches) -> bool:
@@ -141,9 +147,7 @@ def meets(condition: Condition, value: Any) -> bool:
         case Compared(op, wanted):
             if isinstance(wanted, tuple):
                 return (
-                    isinstance(value, list)
-                    and len(value) == len(wanted)
-                    and all(map(_equal, value, wanted))
+                    isinstance(value, list) and len(value) == len(wanted) and all(map(_equal, value, wanted))
                 )
             if op == "=":
                 return _equal(value, wanted)

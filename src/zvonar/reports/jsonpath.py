@@ -65,7 +65,9 @@ def _followed(step: Step, rest: Condition, *, certain: bool) -> str:
             inner = _said(rest, certain=certain)
             if certain:
                 # An object without that key is an error to a strict path; a list of its keys is not.
-                return f"({_OBJECT} && exists(@.keyvalue() ? (@.key == {key} && exists(@.value ? ({inner})))))"
+                return (
+                    f"({_OBJECT} && exists(@.keyvalue() ? (@.key == {key} && exists(@.value ? ({inner})))))"
+                )
             return f"({_OBJECT} && exists(@.{key} ? ({inner})))"
         case Index(position):
             return f"({_ARRAY} && @.size() > {position} && exists(@[{position}] ? ({_said(rest, certain=certain)})))"

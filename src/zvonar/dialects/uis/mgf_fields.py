@@ -63,9 +63,7 @@ def span(seconds: int | None) -> str | None:
 
 
 def _duration(name: str) -> Made:
-    return Made(
-        of=(name,), show=lambda row, _: span(row[name]), rule=comparing.duration(name), order=name
-    )
+    return Made(of=(name,), show=lambda row, _: span(row[name]), rule=comparing.duration(name), order=name)
 
 
 def _worded(
@@ -77,7 +75,9 @@ def _worded(
     none: Id | None = None,
 ) -> Made:
     """`none`: what null is called."""
-    ids = {stored: known for known, stored in kept.items()} if kept else {known: known for known in vocabulary}
+    ids = (
+        {stored: known for known, stored in kept.items()} if kept else {known: known for known in vocabulary}
+    )
 
     def show(row: Stored, _: Colours) -> Any:
         value = none if row[field] is None else ids.get(row[field], row[field])
@@ -106,7 +106,8 @@ def _comment(row: Stored, _: Colours) -> Any:
 
 def _tags(row: Stored, colours: Colours) -> Any:
     items = [
-        {"id": tag["tag_id"], "name": tag["tag_name"], "color": colours.get(tag["tag_id"])} for tag in row["tags"]
+        {"id": tag["tag_id"], "name": tag["tag_name"], "color": colours.get(tag["tag_id"])}
+        for tag in row["tags"]
     ]
     return {"items": items, "communication_id": row["communication_id"], "communication_type": "call"}
 
@@ -137,9 +138,7 @@ MADE: Final[dict[str, Made]] = {
     "virtual_phone_number": _text("virtual_phone_number"),
     "virtual_number_comment": _text("virtual_number_comment"),
     "call_direction": _worded("call_direction", "direction", words.DIRECTIONS),
-    "call_status": _worded(
-        "call_status", "is_lost", words.STATUSES, kept={"lost": True, "received": False}
-    ),
+    "call_status": _worded("call_status", "is_lost", words.STATUSES, kept={"lost": True, "received": False}),
     "call_type": _worded("call_type", "source", words.TYPES),
     "call_finish_reason": _worded("call_finish_reason", "finish_reason", words.REASONS),
     "call_is_internal": _worded(

@@ -209,7 +209,11 @@ def _spans(field: str, span: Callable[[Any, ZoneInfo], tuple[Any, Any]]) -> Rule
 
     def equal(first: Any, after: Any) -> Filter:
         begun: Filter = Compare(field=field, op=Op.ge, value=first)
-        return begun if after is None else Tree(all=True, of=(begun, Compare(field=field, op=Op.lt, value=after)))
+        return (
+            begun
+            if after is None
+            else Tree(all=True, of=(begun, Compare(field=field, op=Op.lt, value=after)))
+        )
 
     def rule(op: Operator, value: Any, zone: ZoneInfo) -> Filter:
         if op not in _NULL | _RANGES:
@@ -229,7 +233,11 @@ def _spans(field: str, span: Callable[[Any, ZoneInfo], tuple[Any, Any]]) -> Rule
             case Op.gt:
                 return nothing(field) if after is None else Compare(field=field, op=Op.ge, value=after)
         before: Filter = Compare(field=field, op=Op.lt, value=first)
-        return before if after is None else Tree(all=False, of=(before, Compare(field=field, op=Op.ge, value=after)))
+        return (
+            before
+            if after is None
+            else Tree(all=False, of=(before, Compare(field=field, op=Op.ge, value=after)))
+        )
 
     return rule
 
@@ -276,7 +284,9 @@ def _seconds(value: Any) -> int:
     if not isinstance(value, str):
         raise wrong_type(value)
     parts = value.split(":")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 2 <= len(part) <= 6 for part in parts):
+    if len(parts) != 3 or not all(
+        part.isascii() and part.isdigit() and 2 <= len(part) <= 6 for part in parts
+    ):
         raise wrong_value(value)
     hours, minutes, seconds = map(int, parts)
     if minutes > 59 or seconds > 59 or len(parts[1]) != 2 or len(parts[2]) != 2:
@@ -357,8 +367,12 @@ def named(field: str, renamed: Mapping[str, str], *, objects: bool, ids: str | N
             return test
         if op in _OVERLAPS | _LISTS:
             listed = _several(value, text_value)
-            wanted: Filter = Tree(all=False, of=tuple(Compare(field=field, op=Op.eq, value=each) for each in listed))
-            unwanted: Filter = Tree(all=True, of=tuple(Compare(field=field, op=Op.ne, value=each) for each in listed))
+            wanted: Filter = Tree(
+                all=False, of=tuple(Compare(field=field, op=Op.eq, value=each) for each in listed)
+            )
+            unwanted: Filter = Tree(
+                all=True, of=tuple(Compare(field=field, op=Op.ne, value=each) for each in listed)
+            )
             if not listed:
                 return nothing(field) if op in (Op.overlap, Op.in_) else Tree(all=True, of=())
             return wanted if op in (Op.overlap, Op.in_) else unwanted

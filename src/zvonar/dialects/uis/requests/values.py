@@ -69,7 +69,9 @@ def whole(value: Any, field: str, *, low: int | None = None, high: int | None = 
     """This value as a whole number within bounds, or of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RpcError("data_type_error", field=field, value=value)
-    if value != int(value) or not (BIGINT[0] if low is None else low) <= value <= (BIGINT[-1] if high is None else high):
+    if value != int(value) or not (BIGINT[0] if low is None else low) <= value <= (
+        BIGINT[-1] if high is None else high
+    ):
         raise RpcError("invalid_parameter_value", field=field, value=value)
     return int(value)
 
@@ -107,7 +109,9 @@ def moment(value: Any, field: str) -> datetime:
     return time
 
 
-def period(params: dict[str, Any], zone: ZoneInfo, *, months: int | None = None, days: int | None = None) -> Period:
+def period(
+    params: dict[str, Any], zone: ZoneInfo, *, months: int | None = None, days: int | None = None
+) -> Period:
     """date_from and date_till in the account's zone, at most so many months or days apart."""
     bounds = []
     for name in ("date_from", "date_till"):

@@ -25,7 +25,11 @@ from zvonar.reports.query import Compare, Filter, Op
 
 
 def worded(
-    field: str, words: Words, *, kept: Mapping[Id, str | bool] | None = None, also: Mapping[str, Id] | None = None
+    field: str,
+    words: Words,
+    *,
+    kept: Mapping[Id, str | bool] | None = None,
+    also: Mapping[str, Id] | None = None,
 ) -> Rule:
     """`kept`: value_id → what the store's field holds, where that is something else; `also`: further words."""
 
@@ -58,7 +62,9 @@ def worded(
             case Op.like | Op.ilike | Op.not_like | Op.not_ilike:
                 pattern = like_pattern(text_value(value), contains=True)
                 blind = op in (Op.ilike, Op.not_ilike)
-                return [known for known, word in words.items() if word and like(word, pattern, ignore_case=blind)]
+                return [
+                    known for known, word in words.items() if word and like(word, pattern, ignore_case=blind)
+                ]
             case "jsquery":
                 asked = condition(value)
                 return [
