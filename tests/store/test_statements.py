@@ -73,6 +73,11 @@ SAMPLES: dict[str, Any] = {
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
     "payload": Jsonb({}),
+    "networks": ["127.0.0.0/8"],
+    **dict.fromkeys(("employee_id", "customer_id", "communication_id"), 1),
+    **dict.fromkeys(("domain_name", "color", "comment", "full_name", "extension", "token", "beginning"), "x"),
+    "expires_at": NOW,
+    **dict.fromkeys(("active", "blocked", "is_active", "is_system"), True),
 }
 # Arrays of what an integer holds.
 SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
@@ -133,6 +138,14 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(
+        "networks@accounts.ADD_KEY",
+        "networks@accounts.ADD_LOGIN",
+        "networks@keys.ADD",
+        "networks@keys.CHANGE",
+    ),
+    *("expires_at@keys.ADD", "blocked@keys.CHANGE", "comment@directories.PUT_VIRTUAL_NUMBER"),
+    *(f"{name}@directories.PUT_EMPLOYEE" for name in ("employee_id", "email", "phone", "extension")),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

@@ -179,7 +179,9 @@ def _objects(test: Compare, name: LiteralString, column: Column) -> Sql:
     """An array of objects, asked by their names."""
     # The narrow table says at once whether there are any.
     some: LiteralString = (
-        "f." + column.ids + " IS NOT NULL" if column.ids is not None else wide(name) + " IS NOT NULL"
+        "f." + column.ids + " IS NOT NULL"
+        if column.ids is not None
+        else "json_array_length(" + wide(name) + ") > 0"
     )
     member = NAMES[name]
     return _elements(

@@ -1,4 +1,4 @@
-"""Does a row fit a filter, without a database? For directories, which are short, and as the measure of what is compiled.
+"""Does a row fit a filter, without a database? For directories, which are short, and as a measure of the compiler.
 
 A row is a mapping of field → Python value as in `query.Value`; arrays are lists, of texts or of JSON objects.
 """
@@ -11,7 +11,6 @@ from typing import Any
 from zvonar.reports.jsquery import (
     Among,
     Both,
-    Compare as Compared,
     Condition,
     Either,
     Exists,
@@ -23,6 +22,9 @@ from zvonar.reports.jsquery import (
     Placeholder,
     Scalar,
     Step,
+)
+from zvonar.reports.jsquery import (
+    Compare as Compared,
 )
 from zvonar.reports.query import Compare, Filter, JsonMatch, Op, Tree
 
@@ -96,7 +98,8 @@ def _single(op: Op, value: Any, wanted: Any) -> bool:
 
 def like(text: str, pattern: str, *, ignore_case: bool) -> bool:
     """LIKE and ILIKE."""
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     while at < len(pattern):
         sign = pattern[at]
         if sign == "%":

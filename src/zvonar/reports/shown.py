@@ -69,7 +69,9 @@ def _objects(field: str, value: LiteralString, zone: str) -> Sql:
         return Sql("coalesce(" + value + ", '[]')")
     members, types = _MEMBERS[field]
     opened: LiteralString = (
-        "CASE WHEN " + value + " IS NULL THEN '[]'::json ELSE (SELECT json_agg(row_to_json(m))"
+        "CASE WHEN "
+        + value
+        + " IS NULL THEN '[]'::json ELSE (SELECT coalesce(json_agg(row_to_json(m)), '[]')"
     )
     read: LiteralString = " FROM (SELECT " + members + " FROM json_to_recordset(" + value + ") AS t("
     return Sql(opened + read + types + ")) m) END", (zone,))

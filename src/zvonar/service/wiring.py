@@ -11,7 +11,9 @@ from zvonar.dialects.callo import postback
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
+from zvonar.dialects.uis.media import Media as UisMedia
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.reports.writing import Writer
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
@@ -30,5 +32,14 @@ def routes(
     """The routes of every dialect. `reports`: connections for what takes long, so that nothing else waits for one."""
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
-        *uis.routes(uis.Service(db=db, reports=PostgresReportStore(reports), now=now)),
+        *uis.routes(
+            uis.Service(
+                db=db,
+                reports=PostgresReportStore(reports),
+                writer=Writer(db),
+                now=now,
+                media=UisMedia(recordings=media.recordings),
+                public_url=public_url,
+            )
+        ),
     ]

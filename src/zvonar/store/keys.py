@@ -112,7 +112,7 @@ CHANGE = """
 UPDATE keys SET networks = coalesce(%(networks)s::text[]::cidr[], networks),
     blocked_at = CASE WHEN %(blocked)s::boolean IS NULL THEN blocked_at WHEN %(blocked)s THEN %(now)s END
 WHERE account_id = %(account_id)s AND kind = %(kind)s AND revoked_at IS NULL
-    AND encode(key_hash, 'hex') LIKE %(key)s || '%%'
+    AND encode(key_hash, 'hex') LIKE %(beginning)s || '%%'
 """
 
 SET_LOGIN_NETWORKS = """
@@ -253,7 +253,7 @@ async def change(
     params = {
         "account_id": account_id,
         "kind": kind,
-        "key": key if key.isalnum() else "-",
+        "beginning": key if key.isalnum() else "-",
         "networks": None if allowed is None else list(allowed),
         "blocked": blocked,
         "now": now,

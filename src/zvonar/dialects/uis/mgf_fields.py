@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 from zvonar.dialects.uis import words
 from zvonar.dialects.uis.fields import data
 from zvonar.dialects.uis.requests import comparing
-from zvonar.dialects.uis.requests.filters import Rule
+from zvonar.dialects.uis.requests.filters import Operator, Rule
 from zvonar.dialects.uis.requests.wording import worded
 from zvonar.dialects.uis.words import Id, Words
+from zvonar.reports.query import Compare, Filter, Op, Tree
 
 
 class Documented(Struct, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ def _worded(
         value = none if row[field] is None else ids.get(row[field], row[field])
         return None if value is None else {"value": vocabulary.get(value), "value_id": value}
 
-    rule = worded(field, vocabulary, kept=kept, also=words.ALSO.get(name))
+    rule = worded(field, vocabulary, kept=kept, also=words.ALSO.get(name), none=none)
     return Made(of=(field,), show=show, rule=rule, order=field)
 
 
@@ -119,6 +121,14 @@ def _names(row: Stored, _: Colours) -> Any:
 def _waited(row: Stored, _: Colours) -> Any:
     # The sample of a lost call has none: nobody came to talk.
     return None if row["is_lost"] else span(row["wait_duration"])
+
+
+def _awaited(op: Operator, value: Any, zone: ZoneInfo) -> Filter:
+    """By what is shown, so that a lost call has none."""
+    test = comparing.duration("wait_duration")(op, value, zone)
+    if isinstance(test, Compare) and test.op is Op.is_null:
+        return Tree(all=False, of=(test, Compare(field="is_lost", op=Op.eq, value=True)))
+    return Tree(all=True, of=(test, Compare(field="is_lost", op=Op.eq, value=False)))
 
 
 _TAG_NAMES: Final = {"items": "", "id": "tag_id", "name": "tag_name"}
@@ -178,7 +188,7 @@ MADE: Final[dict[str, Made]] = {
     "call_await_talk_duration": Made(
         of=("wait_duration", "is_lost"),
         show=_waited,
-        rule=comparing.duration("wait_duration"),
+        rule=_awaited,
         order="wait_duration",
     ),
     "call_talk_duration": _duration("talk_duration"),
@@ -204,5 +214,5 @@ RULES: Final[dict[str, Rule | None]] = {
 
 
 def in_order(names: frozenset[str]) -> tuple[str, ...]:
-    """Names as PostgreSQL's jsonb keeps keys: shorter ones first, then by bytes. The samples' rows are in this order."""
+    """Names as PostgreSQL's jsonb keeps keys, shorter ones first, then by bytes: the order of the samples' rows."""
     return tuple(sorted(names, key=lambda name: (len(name.encode()), name.encode())))

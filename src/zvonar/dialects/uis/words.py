@@ -15,7 +15,7 @@ YES_NO: Final[Words] = {False: "Нет", True: "Да"}
 
 # Call types are sources. Two of the page's have no source in the other report; their value_id is a guess.
 TYPES: Final[Words] = {
-    **SOURCES,
+    **dict(SOURCES.items()),
     "va": "Звонок ВАТС",
     "sip": "Исходящий с SIP",
     "fmc": "Исходящий с FMC",
@@ -32,7 +32,7 @@ TYPES: Final[Words] = {
 
 # Which reason is a redirected call is a guess.
 REASONS: Final[Words] = {
-    **FINISH_REASONS,
+    **dict(FINISH_REASONS.items()),
     "subscriber_disconnects": "Абонент положил трубку",
     "transfer_disconnects": "Вызов перенаправлен",
     "no_success_subscriber_call": "Не дозвонились до абонента",

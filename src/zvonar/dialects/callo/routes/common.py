@@ -1,6 +1,5 @@
 """What does every request begin with? Its form, whose key it brings, and which campaign it means."""
 
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec import Struct
 from zvonar.core import phone as phones
 from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
 from zvonar.core.schedule import zone_of
+from zvonar.dialects import addresses
 from zvonar.dialects.callo import errors, limits
 from zvonar.dialects.callo.errors import CampaignMissing, FormInvalid, Language
 from zvonar.dialects.callo.media import Media
@@ -25,7 +25,6 @@ from zvonar.store.db import Database
 KEY_KIND = "callo_public_key"  # of the keys table
 
 BIGINT = range(-(2**63), 2**63)
-_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 _CACHED = timedelta(seconds=1)
 
 Req = Request[Any, Any, Any]
@@ -63,14 +62,7 @@ def zone_for(account: Account | None) -> ZoneInfo:
 
 def base_url(service: Service, request: Req) -> str:
     """What every link begins with, without a slash at its end."""
-    if service.public_url:
-        return service.public_url.rstrip("/")
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        # A client may write anything there; the address that it reached us at is one, too.
-        address, port = request.scope.get("server") or ("localhost", None)
-        host = address if port is None else f"{address}:{port}"
-    return f"{request.scope['scheme']}://{host}"
+    return addresses.base_url(service.public_url, request)
 
 
 def known_number(written: str, account: Account) -> str | None:

@@ -109,9 +109,13 @@ def moment(value: Any, field: str) -> datetime:
     return time
 
 
+<<<<<<< HEAD
 def period(
     params: dict[str, Any], zone: ZoneInfo, *, months: int | None = None, days: int | None = None
 ) -> Period:
+=======
+def period(params: dict[str, Any], zone: ZoneInfo, *, months: int = 0, days: int | None = None) -> Period:
+>>>>>>> 8e3f70de8b181b97a8f3cf2b46ab5d46d93e0229
     """date_from and date_till in the account's zone, at most so many months or days apart."""
     bounds = []
     for name in ("date_from", "date_till"):
@@ -121,7 +125,7 @@ def period(
     date_from, date_till = bounds
     if date_till < date_from:
         raise RpcError("invalid_parameters_combination", field="date_till", value=params["date_till"])
-    longest = date_from + timedelta(days=days) if months is None else _months_after(date_from, months)
+    longest = _months_after(date_from, months) if days is None else date_from + timedelta(days=days)
     if date_till > longest:
         raise RpcError("date_interval_limit_reached", field="date_till", value=params["date_till"])
     # A clock that is put back shows an hour twice: both belong to the period.

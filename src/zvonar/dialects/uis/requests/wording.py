@@ -21,7 +21,7 @@ from zvonar.dialects.uis.requests.filters import Operator, Rule
 from zvonar.dialects.uis.requests.patterns import like_pattern
 from zvonar.dialects.uis.words import Id, Words
 from zvonar.reports.evaluate import like, meets
-from zvonar.reports.query import Compare, Filter, Op
+from zvonar.reports.query import Compare, Filter, Op, Tree
 
 
 def worded(
@@ -30,8 +30,10 @@ def worded(
     *,
     kept: Mapping[Id, str | bool] | None = None,
     also: Mapping[str, Id] | None = None,
+    none: Id | None = None,
 ) -> Rule:
-    """`kept`: value_id → what the store's field holds, where that is something else; `also`: further words."""
+    """`kept`: value_id → what the store's field holds, where that is something else; `also`: further words;
+    `none`: the id that null is shown with."""
 
     def one(value: Any) -> Id:
         if isinstance(value, dict) and value.keys() <= {"value", "value_id"} and value:
@@ -74,13 +76,20 @@ def worded(
 
     def rule(op: Operator, value: Any, _: ZoneInfo) -> Filter:
         if (test := _null(field, op, value)) is not None:
-            return test
+            if none is None:
+                return test
+            # What is null has a name here, so nothing is.
+            return nothing(field) if test == Compare(field=field, op=Op.is_null) else Tree(all=True, of=())
         ids = found(op, value)
         stored = [kept[known] if kept is not None else known for known in ids]
         others = op in (Op.ne, Op.not_in, Op.not_like, Op.not_ilike)
         if kept is not None or isinstance(next(iter(words)), bool):
-            return _of_two(field, {bool(each) for each in stored}, others)
-        return Compare(field=field, op=Op.not_in if others else Op.in_, value=tuple(stored))
+            test = _of_two(field, {bool(each) for each in stored}, others)
+        else:
+            test = Compare(field=field, op=Op.not_in if others else Op.in_, value=tuple(stored))
+        if none is not None and (none in ids) != others:
+            return Tree(all=False, of=(test, Compare(field=field, op=Op.is_null)))
+        return test
 
     return rule
 
