@@ -297,6 +297,14 @@ CREATE INDEX visits_by_phone ON visits (account_id, phone, at) WHERE phone IS NO
 CREATE INDEX visits_by_call ON visits (account_id, call_id, at) WHERE call_id IS NOT NULL;
 CREATE INDEX visits_over ON visits (until);
 
+-- Sessions that came from elsewhere, by the ids that they have there: what is sent again is the same session.
+CREATE TABLE uploaded_sessions (
+    account_id bigint NOT NULL REFERENCES accounts,
+    ext_id text NOT NULL,
+    session_id bigint NOT NULL,
+    PRIMARY KEY (account_id, ext_id)
+);
+
 -- Tags that sessions get by themselves.
 CREATE TABLE tag_rules (
     account_id bigint NOT NULL,
