@@ -94,7 +94,7 @@ def _pattern(filter: Filter | None, field: str) -> str | None:
         case Compare(field=name, op=Op.regexp, value=str() as value) if name == field:
             return value
         case Tree(of=of):
-            found = {value for one in of if (value := _pattern(one, field)) is not None}
+            found = {inner for one in of if (inner := _pattern(one, field)) is not None}
             return found.pop() if len(found) == 1 else None
     return None
 
