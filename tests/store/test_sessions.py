@@ -11,6 +11,7 @@ from zvonar.store import sessions
 pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
 
+
 async def months(world: World) -> list[str]:
     found = await world.all(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'report_rows'::regclass"

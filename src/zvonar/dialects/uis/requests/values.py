@@ -109,13 +109,7 @@ def moment(value: Any, field: str) -> datetime:
     return time
 
 
-<<<<<<< HEAD
-def period(
-    params: dict[str, Any], zone: ZoneInfo, *, months: int | None = None, days: int | None = None
-) -> Period:
-=======
 def period(params: dict[str, Any], zone: ZoneInfo, *, months: int = 0, days: int | None = None) -> Period:
->>>>>>> 8e3f70de8b181b97a8f3cf2b46ab5d46d93e0229
     """date_from and date_till in the account's zone, at most so many months or days apart."""
     bounds = []
     for name in ("date_from", "date_till"):
