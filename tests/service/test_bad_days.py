@@ -148,6 +148,23 @@ def test_everything_killed_while_it_starts(at_rest: House) -> None:
     dialling.over()
 
 
+def test_an_asterisk_whose_starter_died_before_writing_it_down_is_adopted_on_its_ports(
+    service: House,
+) -> None:
+    before = {name: service.asterisk(name) for name in ("gateway", "town")}
+    ports = (service.home / "run/ports.json").read_bytes()
+    roles = [service.role(role) for role in ROLES]
+    assert service.serving is not None
+    kill([service.serving.pid])
+    service.serving.was_killed()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in roles), 15)
+    for name in before:
+        (service.home / f"run/{name}.json").unlink()
+    service.serve()
+    assert {name: service.asterisk(name) for name in before} == before
+    assert (service.home / "run/ports.json").read_bytes() == ports
+
+
 def test_a_role_that_cannot_start_is_given_up_with_a_sentence(at_rest: House) -> None:
     assert at_rest.account
     with at_rest.store() as connection:

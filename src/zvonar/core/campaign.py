@@ -6,14 +6,18 @@ Callo's *campaign* and autocall's *autocall* are this same row.
 import re
 from decimal import Decimal
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field, structs
 
+from zvonar.core import verification
 from zvonar.core.errors import SettingsInvalid
+from zvonar.core.machine import MachineDetection
+from zvonar.core.prompt import Prompt, storable
+from zvonar.core.reaction import ReactionOverride, is_web_address
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import Window, zone_of
-from zvonar.core.script import Prompt, Script, plain, storable
+from zvonar.core.script import Script, plain
+from zvonar.core.verification import Flash, Incoming, Pin, Tell
 
 MAX_CALL_TIME = 3600
 MAX_LIFETIME = 10 * 366 * 86400  # seconds
@@ -97,7 +101,7 @@ class Postback(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def checked(self) -> "Postback":
         """Self, or SettingsInvalid."""
-        if not _is_web_address(self.url):
+        if not is_web_address(self.url):
             raise SettingsInvalid(
                 f"a postback's url is an http or https address, at most {MAX_COMMENT} characters."
             )
@@ -127,6 +131,16 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )  # of one number, for clients that add single calls
     code_length: int = 4  # digits of a PIN or code that we choose
     incoming_numbers: tuple[str, ...] = ()  # E.164; what a subscriber may call to confirm
+    pin: Pin = field(default_factory=Pin)
+    tell: Tell = field(default_factory=Tell)
+    flash: Flash = field(default_factory=Flash)
+    incoming: Incoming = field(default_factory=Incoming)
+    machine: MachineDetection | None = None  # None: whoever answers is taken for a person
+    min_talk: int = 0  # seconds; an answered call that is shorter counts for nothing, and is tried again
+    long_talk: int | None = None  # seconds; an answered call that is longer is an event of its own
+    unique_phones: bool = (
+        False  # a call to a number that another call of the campaign waits for or talks to is ended
+    )
     callback_url: str | None = None  # receives an autocall body at every change
     postback: Postback | None = None
     max_cost: Decimal | None = None  # held at start; the campaign never costs more
@@ -138,6 +152,12 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         self.retry.checked()
         self.voice.checked()
         self.call_limit.checked()
+        self.pin.checked()
+        self.tell.checked()
+        self.flash.checked()
+        self.incoming.checked()
+        if self.machine is not None:
+            self.machine.checked()
         if self.postback is not None:
             self.postback.checked()
         if self.script is not None:
@@ -151,6 +171,8 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ("calls_per_second", self.calls_per_second, 0, 1000),
             ("lifetime", self.lifetime, 1, MAX_LIFETIME),
             ("code_length", self.code_length, MIN_CODE, MAX_CODE),
+            ("min_talk", self.min_talk, 0, MAX_CALL_TIME),
+            ("long_talk", self.long_talk, 1, MAX_CALL_TIME),
             ("max_cost", self.max_cost, 0, MAX_COST),
         ):
             # Decimals also come as NaN, with which every comparison raises.
@@ -162,7 +184,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise SettingsInvalid("caller_ids are numbers like +74951234567, or +7495123XXXX.")
         if not all(_WHOLE_NUMBER.fullmatch(number) for number in self.incoming_numbers):
             raise SettingsInvalid("incoming_numbers are numbers like +74951234567.")
-        if self.callback_url is not None and not _is_web_address(self.callback_url):
+        if self.callback_url is not None and not is_web_address(self.callback_url):
             raise SettingsInvalid(
                 f"callback_url is an http or https address, at most {MAX_COMMENT} characters."
             )
@@ -178,6 +200,7 @@ class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     voice: Voice | None = None
     max_call_time: int | None = None  # seconds
     code: str | None = None  # digits: the PIN to be entered, the code to be told, the last digits that ring
+    reactions: tuple[ReactionOverride, ...] = ()  # what keys and words do in this call
 
     def checked(self) -> "CallOverrides":
         """Self, or SettingsInvalid naming the setting."""
@@ -193,23 +216,39 @@ class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def script_of(settings: CampaignSettings, overrides: CallOverrides) -> Script | None:
-    """The script that a call runs; None when neither the campaign nor the call says anything."""
-    if overrides.text is None:
-        return settings.script
-    prompt = Prompt(text=overrides.text)
-    if settings.script is None:
-        return plain(prompt)
-    start = settings.script.start
-    node = structs.replace(settings.script.nodes[start], prompt=prompt)
-    return structs.replace(settings.script, nodes={**settings.script.nodes, start: node})
+    """The script of a call that brings no code; None when neither the campaign nor the call says anything."""
+    script = settings.script
+    if overrides.text is not None:
+        prompt = Prompt(text=overrides.text)
+        if script is None:
+            script = plain(prompt)
+        else:
+            node = structs.replace(script.nodes[script.start], prompt=prompt)
+            script = structs.replace(script, nodes={**script.nodes, script.start: node})
+    if script is not None and overrides.reactions:
+        script = script.overridden(overrides.reactions)
+    return script
 
 
-def _is_web_address(text: str) -> bool:
-    # Printable ASCII only: urlsplit would quietly drop line breaks, which end a header.
-    if len(text) > MAX_COMMENT or not (text.isascii() and text.isprintable() and " " not in text):
-        return False
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # what urlsplit says of a broken port or IPv6 address
-        return False
+def script_of_type(type: CampaignType, settings: CampaignSettings, overrides: CallOverrides) -> Script | None:
+    """The script that a call runs once it is answered, whatever its type; None where there is nothing to say.
+
+    The types that check a number take their first prompt from the campaign, or the call, where either has one.
+    """
+    own = script_of(settings, overrides)
+    asked = own.nodes[own.start].prompt if own is not None else None
+    language = (overrides.voice or settings.voice).language
+    code = overrides.code
+    match type:
+        case CampaignType.pincode if code is not None:
+            return verification.entry(code, asked, settings.pin, language)
+        case CampaignType.pincode_short:
+            return verification.confirmation(code, asked, settings.pin, language)
+        case CampaignType.tellcode if code is not None:
+            return verification.dictation(code, asked, settings.tell, language)
+        case CampaignType.pincode_incoming if code:
+            return verification.entry(code, asked, settings.pin, language)
+        case CampaignType.pincode_incoming:
+            return own or plain(Prompt(text=verification.phrase(verification.CONFIRMED, language)))
+        case _:
+            return own

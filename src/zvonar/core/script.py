@@ -1,49 +1,71 @@
 """What is played and awaited on an answered call? The script as data, checked before anyone hears it.
 
-A script is a set of named nodes. A node plays a prompt and, where it has keys, awaits one digit; a key's
-reaction says something, gives the call a status name, goes to another node or hangs up.
+A script is a set of named nodes. A node plays a prompt and then awaits a key or a word (a menu), awaits the digits of
+a PIN, dictates a code, or awaits nothing and ends the call.
 """
 
-from msgspec import Struct, field
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+from msgspec import Struct, field, structs
 
 from zvonar.core.errors import SettingsInvalid
-from zvonar.core.result import ScriptResult
+from zvonar.core.prompt import MAX_NAME, MAX_TEXT, Prompt, storable
+from zvonar.core.reaction import Reaction, ReactionOverride
+from zvonar.core.result import Disposition, ScriptResult
+
+__all__ = ["KEYS", "MAX_NAME", "MAX_NODES", "MAX_TEXT", "Prompt", "Reaction", "Script", "plain", "storable"]
 
 KEYS = frozenset("0123456789*#")
 MAX_NODES = 200
-MAX_TEXT = 4000
-MAX_NAME = 200  # characters of a node's or a status's name
+MAX_PIN = 40  # digits
+
+_DIGITS = re.compile(r"\d{1,40}", re.ASCII)
 
 
-def storable(text: str) -> bool:
-    """Whether PostgreSQL and UTF-8 can hold this text: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Digits that the subscriber has to enter; the script ends with whether he did."""
 
+    expects: str  # the right digits
+    between: float = 4.0  # seconds of silence that end an entry that is too short
+    right: Prompt | None = None  # said after the right digits
+    wrong: Prompt | None = None  # said after wrong ones, before the question is repeated
 
-class Prompt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something to hear: a clip of the account or a text to synthesise; exactly one of them."""
-
-    text: str | None = None
-    clip_id: int | None = None
-
-    def checked(self, where: str) -> "Prompt":
-        if (self.text is None) == (self.clip_id is None):
-            raise SettingsInvalid(f"{where} needs a text or a clip, and not both.")
-        if self.text is not None and not self.text.strip():
-            raise SettingsInvalid(f"{where} has an empty text.")
-        if self.text is not None and len(self.text) > MAX_TEXT:
-            raise SettingsInvalid(f"{where} has a text of more than {MAX_TEXT} characters.")
-        if self.text is not None and not storable(self.text):
-            raise SettingsInvalid(f"{where} has a text with a NUL or half a character.")
+    def checked(self, name: str) -> "Entry":
+        """Self, or SettingsInvalid. `name`: of its node."""
+        if not _DIGITS.fullmatch(self.expects):
+            raise SettingsInvalid(f"node {name!r} expects 1 to {MAX_PIN} digits.")
+        if not 0.5 <= self.between <= 60:
+            raise SettingsInvalid(f"the digits of node {name!r} come within 0.5 to 60 seconds of each other.")
+        for said in (self.right, self.wrong):
+            if said is not None:
+                said.checked(f"what node {name!r} says of the digits")
         return self
 
+    def prompts(self) -> list[Prompt]:
+        """What is said of an entry."""
+        return [said for said in (self.right, self.wrong) if said is not None]
 
-class Reaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a key does. Without `goto` the call ends once `say` is heard."""
 
-    say: Prompt | None = None
-    status_name: str | None = None  # the campaign's own name for this choice
-    goto: str | None = None  # the node to continue with
+class Dictation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Digits that are read out one by one, after the node's prompt."""
+
+    digits: str
+    times: int = 2  # the prompt and the digits are said so often
+    pause: float = 0.3  # seconds after each digit
+
+    def checked(self, name: str) -> "Dictation":
+        """Self, or SettingsInvalid. `name`: of its node."""
+        if not _DIGITS.fullmatch(self.digits):
+            raise SettingsInvalid(f"node {name!r} dictates 1 to {MAX_PIN} digits.")
+        if not 1 <= self.times <= 10 or not 0 <= self.pause <= 5:
+            raise SettingsInvalid(f"node {name!r} dictates 1 to 10 times, with pauses of up to 5 seconds.")
+        return self
+
+    def prompts(self) -> list[Prompt]:
+        """One for each digit, in their order."""
+        return [Prompt(text=digit) for digit in self.digits]
 
 
 class Node(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,9 +73,33 @@ class Node(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     prompt: Prompt
     keys: dict[str, Reaction] = field(default_factory=dict)
+    spoken: tuple[Reaction, ...] = ()  # reactions that words alone choose
+    silence: Reaction | None = None  # what happens where nothing was chosen in any round
     timeout: float = 5.0  # seconds of silence after the prompt before it is repeated
     repeats: int = 1  # how often the prompt is played again after silence or a wrong key
     barge_in: bool = True  # whether a key is heard while the prompt still plays
+    word_barge_in: bool = False  # whether a word is, too
+    entry: Entry | None = None
+    dictation: Dictation | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it is a menu."""
+        return bool(self.keys or self.spoken)
+
+    @property
+    def words(self) -> dict[str, Reaction]:
+        """Every word that is understood here."""
+        return {word: reaction for reaction in self.reactions() for word in reaction.words}
+
+    def reactions(self) -> Iterator[Reaction]:
+        """All of them, those to silence excepted."""
+        yield from self.keys.values()
+        yield from self.spoken
+
+    def reaction_to(self, choice: str) -> Reaction | None:
+        """What a key or a word does here."""
+        return self.keys.get(choice) or self.words.get(choice)
 
     def checked(self, name: str) -> "Node":
         if len(name) > MAX_NAME or not storable(name):
@@ -65,13 +111,50 @@ class Node(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingsInvalid(f"the timeout of node {name!r} is 0.5 to 60 seconds.")
         if not 0 <= self.repeats <= 10:
             raise SettingsInvalid(f"the repeats of node {name!r} are 0 to 10.")
+        if sum((self.asks, self.entry is not None, self.dictation is not None)) > 1:
+            raise SettingsInvalid(f"node {name!r} is a menu, an entry or a dictation, not several of them.")
         for key, reaction in self.keys.items():
-            if reaction.say is not None:
-                reaction.say.checked(f"the reaction to {key} in node {name!r}")
-            status = reaction.status_name
-            if status is not None and (len(status) > MAX_NAME or not storable(status)):
-                raise SettingsInvalid(f"a status name is at most {MAX_NAME} characters, without NUL.")
+            reaction.checked(f"the reaction to {key} in node {name!r}")
+        for reaction in self.spoken:
+            reaction.checked(f"a spoken reaction in node {name!r}")
+            if not reaction.words:
+                raise SettingsInvalid(f"a spoken reaction in node {name!r} has no words.")
+        if self.silence is not None:
+            self.silence.checked(f"the reaction to silence in node {name!r}")
+            if self.silence.words or not self.asks:
+                raise SettingsInvalid(f"only a menu reacts to silence, and not to words: node {name!r}.")
+        said = [word for reaction in self.reactions() for word in reaction.words]
+        if len(set(said)) < len(said):
+            raise SettingsInvalid(f"a word of node {name!r} chooses two reactions.")
+        if self.entry is not None:
+            self.entry.checked(name)
+        if self.dictation is not None:
+            self.dictation.checked(name)
         return self
+
+    def all_reactions(self) -> Iterator[Reaction]:
+        """All of them."""
+        yield from self.reactions()
+        if self.silence is not None:
+            yield self.silence
+
+    def prompts(self) -> Iterator[Prompt]:
+        """Everything that may be heard here."""
+        yield self.prompt
+        for reaction in self.all_reactions():
+            yield from reaction.prompts()
+        if self.dictation is not None:
+            yield from self.dictation.prompts()
+        if self.entry is not None:
+            yield from self.entry.prompts()
+
+    def exits(self) -> Iterator[str]:
+        """The nodes that it leads to."""
+        for reaction in self.all_reactions():
+            if reaction.goto is not None:
+                yield reaction.goto
+            if reaction.transfer is not None and reaction.transfer.failed is not None:
+                yield reaction.transfer.failed
 
 
 class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,41 +176,85 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     raise SettingsInvalid(
                         f"key {key} of node {name!r} goes to {reaction.goto[:60]!r}, which does not exist."
                     )
+            for goto in node.exits():
+                if goto not in self.nodes:
+                    raise SettingsInvalid(f"node {name!r} leads to {goto[:60]!r}, which does not exist.")
         reached, ahead = {self.start}, [self.start]
         while ahead:
-            for reaction in self.nodes[ahead.pop()].keys.values():
-                if reaction.goto is not None and reaction.goto not in reached:
-                    reached.add(reaction.goto)
-                    ahead.append(reaction.goto)
+            for goto in self.nodes[ahead.pop()].exits():
+                if goto not in reached:
+                    reached.add(goto)
+                    ahead.append(goto)
         if unreached := sorted(set(self.nodes) - reached):
             raise SettingsInvalid(f"no key leads to these nodes: {', '.join(map(repr, unreached))}.")
         return self
 
     def prompts(self) -> list[Prompt]:
         """Everything that may be heard, each once: what has to be synthesised before dialling."""
-        heard: dict[Prompt, None] = {}
-        for node in self.nodes.values():
-            heard[node.prompt] = None
-            for reaction in node.keys.values():
-                if reaction.say is not None:
-                    heard[reaction.say] = None
-        return list(heard)
+        return list(dict.fromkeys(prompt for node in self.nodes.values() for prompt in node.prompts()))
+
+    def level(self, number: int) -> str | None:
+        """The name of the node that a client calls level `number` (from 1): the one of that name, else by position."""
+        if str(number) in self.nodes:
+            return str(number)
+        return list(self.nodes)[number - 1] if 1 <= number <= len(self.nodes) else None
+
+    def overridden(self, overrides: Iterable[ReactionOverride]) -> "Script":
+        """The script with some reactions changed. One that does not exist (any more) changes nothing."""
+        nodes = dict(self.nodes)
+        for override in overrides:
+            node = nodes.get(override.node)
+            reaction = node.reaction_to(override.choice) if node is not None else None
+            if node is None or reaction is None:
+                continue
+            changed = override.over(reaction)
+            nodes[override.node] = structs.replace(
+                node,
+                keys={key: changed if was is reaction else was for key, was in node.keys.items()},
+                spoken=tuple(changed if was is reaction else was for was in node.spoken),
+            )
+        return structs.replace(self, nodes=nodes)
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a transfer."""
+
+    to: str  # the phone, E.164, or the SIP name
+    began: float  # seconds from the answer of the call
+    disposition: Disposition
+    answered: float | None = None  # seconds from the answer of the call
+    ended: float | None = None  # likewise
+    talk_seconds: int = 0  # rounded up
+    recording: str | None = None  # file name of the second leg
+
+
+class PinEntry(StrEnum):
+    """What was entered where a PIN was asked for."""
+
+    right = "right"
+    wrong = "wrong"
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened in a script, kept with the attempt."""
 
     node: str
-    key: str | None  # None: silence
+    key: str | None = None  # None: silence, or a word
+    word: str | None = None  # the one that was understood, as the script has it
+    unclear: bool = False  # somebody spoke, and was not understood
     status_name: str | None = None
+    pin: PinEntry | None = None
+    reaction: Reaction | None = None  # what followed, as this call had it
+    at: float = 0.0  # seconds from the answer
+    transfer: TransferReport | None = None
 
 
 class ScriptReport(Struct, frozen=True, kw_only=True):
     """What a script made of its call."""
 
     result: ScriptResult
-    choice: str | None = None  # the last key that the script knew
-    status_name: str | None = None  # of that key
+    choice: str | None = None  # the last key or word that the script knew
+    status_name: str | None = None  # of that choice
     steps: tuple[Step, ...] = ()
 
 

@@ -255,13 +255,8 @@ class _Parser:
     def _names_a_key(self, following: _Token) -> bool:
         """Whether `not` stands where only a path can: `not = 1`, `not.a = 1`."""
         return (
-            following.kind == "end"
-            or (
-                following.kind == "sign"
-                and following.text in (".", "=", "<", ">", "<=", ">=", "@>", "<@", "&&")
-            )
-            or self._keyword(following) in ("in", "is")
-        )
+            following.kind == "sign" and following.text in (".", "=", "<", ">", "<=", ">=", "@>", "<@", "&&")
+        ) or self._keyword(following) in ("in", "is")
 
     def _bracket(self) -> Condition:
         self._expect("(")

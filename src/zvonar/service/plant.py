@@ -175,9 +175,9 @@ class Plant:
             connection.close()
 
     def _running(self, name: str) -> bool:
-        """Whether a recorded Asterisk of this home is alive, whatever its configuration."""
+        """Whether an Asterisk of this home is alive, whatever its configuration, recorded or not."""
         recorded = self._recorded(name)
-        return recorded is not None and recorded.adopt() is not None
+        return recorded is not None and recorded.running() is not None
 
     def _recorded(self, name: str) -> AsteriskProcess | None:
         asterisk, known = self.installed(), self.home.known_ports()
@@ -200,7 +200,7 @@ class Plant:
         stopped = []
         for name in ("gateway", "town"):
             recorded = self._recorded(name)
-            if recorded is not None and recorded.adopt() is not None:
+            if recorded is not None and recorded.running() is not None:
                 recorded.stop(10.0)
                 stopped.append(name)
         if self.settings.database_url is None and self.postgres().running():

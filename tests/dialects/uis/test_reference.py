@@ -30,7 +30,7 @@ def answer_table() -> list[tuple[str, str, set[str]]]:
     table = page().partition("Параметры ответа")[2].partition("Причины окончания сессии звонка\n")[0]
     rows: list[tuple[str, str, set[str]]] = []
     for line in table.splitlines():
-        found = re.match(r"([a-z_0-9]+) (%s)\b(.*)" % "|".join(TYPES), line)
+        found = re.match(rf"([a-z_0-9]+) ({'|'.join(TYPES)})\b(.*)", line)
         if found:
             name, type_, rest = found.groups()
             listed = re.match(r" ([a-z]+|Новый, Вернувшийся, Не заполнен|auto, manual) (да )*[А-Я]", rest)

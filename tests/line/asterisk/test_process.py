@@ -81,6 +81,21 @@ def test_a_second_starter_adopts_and_a_killed_one_is_dead(
     first.stop(1)  # nothing runs: nothing happens
 
 
+def test_one_that_does_not_answer_is_replaced(
+    home: Path, install: AsteriskInstall, settings: GatewayConfig
+) -> None:
+    spare = made(home, install, settings)
+    stuck = spare.ensure(20)
+    try:
+        os.kill(stuck.pid, signal.SIGSTOP)
+        fresh = spare.ensure(3)
+        assert fresh.pid != stuck.pid
+        assert spare.adopt() == fresh
+        assert process._started(stuck.pid) is None
+    finally:
+        spare.stop(5)
+
+
 def test_a_reused_pid_is_not_ours_and_is_not_signalled(
     home: Path, install: AsteriskInstall, settings: GatewayConfig
 ) -> None:

@@ -20,6 +20,7 @@ MAX_MONTHS = 3  # between date_from and date_till
 MAX_DAYS = 366  # the same for get.mgf_calls
 DEADLINE = 30.0  # seconds for a report; then the database cancels it
 SESSION = timedelta(hours=1)  # life of a login's access token
+TRACKS = Rule(scope="uis.track", count=6_000, seconds=60)  # visits of an account
 # Of one login: guessing passwords takes longer than anybody has.
 LOGINS = Rule(scope="uis.login", count=20, seconds=60)
 

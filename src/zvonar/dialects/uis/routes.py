@@ -20,6 +20,7 @@ from zvonar.dialects.uis.methods.common import Answer, Call
 from zvonar.dialects.uis.methods.table import METHODS, OF_AGENTS
 from zvonar.dialects.uis.requests import rpc, values
 from zvonar.dialects.uis.streams import Whole
+from zvonar.dialects.uis.tracking import track_route
 from zvonar.dialects.uis.who import KEY_KIND, Door
 from zvonar.reports.query import ReportStore
 from zvonar.reports.writing import Writer
@@ -61,10 +62,10 @@ def routes(service: Service) -> list[Router]:
         request_max_body_size=limits.MAX_BODY,
         exception_handlers={HTTPException: _render_http},
     )
-    return [
-        api,
-        *([] if service.media is None else [media_routes(service.db, service.media, service.public_url)]),
-    ]
+    track = track_route(service.db, service.writer, service.now)
+    if service.media is None:
+        return [api, track]
+    return [api, track, media_routes(service.db, service.media, service.public_url)]
 
 
 def _render_http(_: Req, exc: HTTPException) -> Response[bytes]:

@@ -25,6 +25,7 @@ from zvonar.line.asterisk.install import AsteriskInstall
 
 POLL = 0.05  # seconds between questions to a starting Asterisk
 ASK_DEADLINE = 2.0  # seconds for one answer from it
+LAST_GRACE = 2.0  # seconds from SIGTERM to SIGKILL for one that does not answer
 LOG_LIMIT = 16_000_000  # bytes of a log before a start sets it aside
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -89,17 +90,29 @@ class AsteriskProcess:
             return None
         return record if self._alive(record) else None
 
+    def running(self) -> Record | None:
+        """As adopt, and also one whose starter died before it wrote the record."""
+        return self.adopt() or self._orphan()
+
     def ensure(self, deadline: float) -> Record:
-        """Adopted or started, and ready: within `deadline` seconds."""
+        """Adopted or started, and ready: within `deadline` seconds.
+
+        One that does not answer in that time is ended and replaced, once: nobody can steer its calls any more.
+        """
         record = self.adopt() or self.start()
-        self.wait_ready(deadline)
+        try:
+            self.wait_ready(deadline)
+        except AsteriskNotReady:
+            self.stop(LAST_GRACE)
+            record = self.start()
+            self.wait_ready(deadline)
         return record
 
     def start(self) -> Record:
         """Starts it, unless it runs already. Returns before it is ready. Raises PortTaken."""
         self._run.mkdir(parents=True, exist_ok=True)
         with self._locked():
-            record = self.adopt() or self._orphan()
+            record = self.running()
             if record is None:
                 self._check_ports()
                 record = self._spawn()
@@ -125,7 +138,7 @@ class AsteriskProcess:
 
     def stop(self, deadline: float) -> None:
         """SIGTERM, SIGKILL after `deadline` seconds; calls in progress end. Nothing to do when it is dead."""
-        record = self.adopt()
+        record = self.running()
         if record is not None:
             with contextlib.suppress(ProcessLookupError):  # ended between the look and the signal
                 self._end(record, deadline)

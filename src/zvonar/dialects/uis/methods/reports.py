@@ -11,7 +11,16 @@ from zvonar.dialects.uis.methods.listing import Listing, column
 from zvonar.dialects.uis.requests import calls_report as calls_request
 from zvonar.dialects.uis.requests import mgf_calls as mgf_request
 from zvonar.reports.fields import Kind
-from zvonar.reports.query import InvalidFilter, Query, ReportBusy, ReportTooSlow
+from zvonar.reports.query import (
+    Compare,
+    Filter,
+    InvalidFilter,
+    Op,
+    Query,
+    ReportBusy,
+    ReportTooSlow,
+    Tree,
+)
 from zvonar.store import directories
 
 # An account has the one report of all its calls. Any other number is answered, too: see requests.mgf_calls.
@@ -73,9 +82,21 @@ async def _answer(
                 return start
             return streams.Streamed(start, text, stack.pop_all())
     except InvalidFilter as exc:
-        raise RpcError("invalid_parameter_value", field="filter.value", value=exc.field) from None
+        value = _pattern(query.filter, exc.field)
+        raise RpcError("invalid_parameter_value", field="filter.value", value=value) from None
     except (ReportTooSlow, ReportBusy) as exc:
         raise RpcError("error", error_message=str(exc)) from None
+
+
+def _pattern(filter: Filter | None, field: str) -> str | None:
+    """What was asked of this field that the database cannot use, where it can only be one thing."""
+    match filter:
+        case Compare(field=name, op=Op.regexp, value=str() as value) if name == field:
+            return value
+        case Tree(of=of):
+            found = {inner for one in of if (inner := _pattern(one, field)) is not None}
+            return found.pop() if len(found) == 1 else None
+    return None
 
 
 async def reports_list(call: Call) -> Answer:

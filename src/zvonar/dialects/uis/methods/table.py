@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from zvonar.dialects.uis.methods import directories, legs, reports, tags
+from zvonar.dialects.uis.methods import directories, legs, reports, tags, uploading
 from zvonar.dialects.uis.methods.common import Method
 
 # What an agent asks for itself, without saying for whom.
@@ -24,5 +24,6 @@ METHODS: Final[dict[str, Method]] = {
     "get.sites": directories.sites,
     "get.scenarios": directories.scenarios,
     "get.call_legs_report": legs.call_legs_report,
+    "upload.calls": uploading.upload_calls,
     "get.customer_users": directories.customer_users,
 }

@@ -58,7 +58,7 @@ def _message(body: bytes, *, too_deep: bool) -> Message:
     return Message(fields=whole, id=raw["id"].copy() if is_id else None, too_deep=too_deep)
 
 
-_MARK: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
+_MARK: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{\]}"]', re.DOTALL)
 
 
 def _shallow(body: bytes) -> bytes:
@@ -68,6 +68,8 @@ def _shallow(body: bytes) -> bytes:
     kept = 0  # up to where the body is dealt with
     for mark in _MARK.finditer(body):
         sign = mark[0][0]
+        if mark[0] == b'"':
+            raise RpcError("parse_error")
         if sign in b"[{":
             open_.append(sign)
             if len(open_) == DEPTH + 1:
