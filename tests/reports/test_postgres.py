@@ -81,9 +81,11 @@ def test_without_an_order_rows_come_by_start_and_then_by_id(world: World, filled
 def test_what_is_null_comes_last_in_both_directions(world: World, filled: int, field: str) -> None:
     for descending in (False, True):
         _, rows = world.ask(filled, (field,), order=(Order(field=field, descending=descending),))
-        found = [str(row[field]) if field == "tags" else row[field] for row in rows if row[field]]
-        assert [row[field] for row in rows[len(found) :] if row[field]] == [], "nothing follows the nulls"
-        assert found == sorted(found, reverse=descending)
+        shown = [None if row[field] in (None, []) else row[field] for row in rows]
+        known = [value for value in shown if value is not None]
+        assert shown == known + [None] * (len(shown) - len(known)), "nothing follows the nulls"
+        keys = [str(value) if field == "tags" else value for value in known]
+        assert keys == sorted(keys, reverse=descending)
 
 
 def test_the_period_is_half_open(world: World, filled: int) -> None:
@@ -223,11 +225,11 @@ def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -
 def test_statements_of_the_store_have_their_own_session(world: World) -> None:
     async def work() -> tuple[Any, ...]:
         async with world.reports.transaction() as connection:
-            await connection.execute(BEGIN, ("5ms", 2, 1, world.now, world.now))
+            await connection.execute(BEGIN, ("5s", 2, 1, 1, world.now, world.now))
             cursor = await connection.execute(
                 "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
                 " current_setting('statement_timeout')"
             )
             return await cursor.fetchone() or ()
 
-    assert world.run(work()) == ("repeatable read", "on", "5ms")
+    assert world.run(work()) == ("repeatable read", "on", "5s")

@@ -81,12 +81,15 @@ class PostgresReportStore:
                 cursor = connection.cursor()
                 cursor.adapters.register_loader("text", _Bytes)
                 rows = cursor.stream(statement.text, statement.params, size=CHUNK)
-                # What is wrong with a statement shows before its first row.
-                first = await anext(rows, None)
-                timeout.reschedule(
-                    None
-                )  # the reader sets the pace from here on, within the statement's own time
-                yield Report(total=total, rows=_chunks(first, rows))
+                try:
+                    # What is wrong with a statement shows before its first row.
+                    first = await anext(rows, None)
+                    timeout.reschedule(
+                        None
+                    )  # the reader sets the pace from here on, within the statement's time
+                    yield Report(total=total, rows=_chunks(first, rows))
+                finally:
+                    await rows.aclose()  # type: ignore[attr-defined]
         except TimeoutError:
             raise ReportTooSlow from None
 
