@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
@@ -171,10 +171,9 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
     """The operation as a route."""
-    path = re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path)
 
     @route(
-        path,
+        _litestar(operation.path),
         http_method=[HttpMethod(operation.method)],
         status_code=200,  # the answer brings its own
         include_in_schema=False,  # we write our own
@@ -204,6 +203,22 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
             return await _changed(operation, asked, digest)
 
     return handle
+
+
+def allowing(path: str, operations: Sequence[Operation]) -> ControllerRouterHandler:
+    """What may be asked of a path: the server's own answer knows of one of its handlers only."""
+    methods = [operation.method for operation in operations if operation.path == path]
+    allowed = ", ".join(sorted([*methods, HttpMethod.OPTIONS.value]))
+
+    @route(_litestar(path), http_method=[HttpMethod.OPTIONS], status_code=204, include_in_schema=False)
+    async def allow() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allowed})
+
+    return allow
+
+
+def _litestar(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"{\1:str}", path)
 
 
 async def _caller(operation: Operation, service: Service, request: Req, now: datetime) -> Account | None:
