@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar, Router
+from litestar.exceptions import HTTPException
 from psycopg.conninfo import conninfo_to_dict
 
 from zvonar.core.call import CallState, Next, after_attempt
@@ -24,11 +25,13 @@ from zvonar.core.result import CallEnd, Cause, Disposition, Outcome
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import ALL_DAY
 from zvonar.core.script import Node, Prompt, Reaction, Script, Step
+from zvonar.dialects.amocrm import routes as amocrm_routes
 from zvonar.dialects.autocall import routes as autocall_routes
 from zvonar.dialects.callo import routes as callo_routes
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis_routes
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.service.app import _http_error
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import Converter
 from zvonar.speech.library import Library
@@ -90,6 +93,7 @@ class House:
             *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock, media=self.media)),
             *uis_routes.routes(uis_routes.Service(db=self.db, reports=store, now=lambda: self.clock)),
             *autocall_routes.routes(self.autocall(self.db)),
+            *amocrm_routes.routes(amocrm_routes.Service(db=self.db, now=lambda: self.clock)),
         ]
         self.client = _client(routers)
         # A second process of the API, which remembers nothing of what the first has seen.
@@ -292,7 +296,8 @@ class House:
 
 
 def _client(routers: Sequence[Router]) -> httpx.AsyncClient:
-    app = Litestar(routers, openapi_config=None, logging_config=None)
+    handling = {HTTPException: _http_error}
+    app = Litestar(routers, openapi_config=None, logging_config=None, exception_handlers=handling)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://house.test")
 

@@ -89,10 +89,24 @@ SAMPLES: dict[str, Any] = {
     "details": Jsonb({}),
     **dict.fromkeys(("open_until", "opens_at"), NOW),
     "digits": 5,
+    "due_ats": [NOW],
+    "moderated": True,
     **{name: [1] for name in ("cap_attempts", "cap_seconds")},
+    # The CRM.
+    **dict.fromkeys(("user_id", "pipeline_id", "task_id"), 1),
+    **dict.fromkeys(("tail", "role", "lang", "destination", "pattern", "redirect_uri"), "x"),
+    **{name: [1] for name in ("user_ids", "card_ids", "note_ids", "tag_ids", "from_ids", "to_ids", "sorts")},
+    **{name: [1] for name in ("responsibles", "creators", "updaters")},
+    **{name: ["x"] for name in ("tails", "names", "colors", "note_types", "types")},
+    **{name: ["contact"] for name in ("card_kinds", "from_kinds", "to_kinds")},
+    **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
+    **{name: [NOW] for name in ("created_ats", "updated_ats")},
+    **{name: [True] for name in ("mains", "unsorteds")},
+    "cards": Jsonb([]),
+    "expires_at": NOW,
 }
 # Arrays of what an integer holds.
-SMALL = {"cap_attempts", "cap_seconds", "limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"cap_attempts", "cap_seconds", "sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
@@ -101,6 +115,19 @@ EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaign_facts.PAGE", "statuses"): ["x"],
     ("campaign_facts.COUNT", "statuses"): ["x"],
     ("idempotency.KEEP", "fingerprint"): b"x",
+    ("crm_pipelines.ADD", "sort"): 1,
+    ("crm_hooks.TELL", "settings"): ["x"],
+    ("crm_hooks.SUBSCRIBE", "settings"): ["x"],
+    **{
+        (f"{statement}", "kind"): "contact"
+        for statement in (
+            "crm_entities.BY_IDS",
+            "crm_entities.LOCK",
+            "crm_tags.BY_IDS",
+            "crm_tags.PUT",
+            "crm_tags.PAGE",
+        )
+    },
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -177,6 +204,7 @@ NULLABLE = {
     ),
     "details@steering.PAUSE",
     *("open_until", "cap_attempts", "cap_seconds"),
+    *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

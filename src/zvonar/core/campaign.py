@@ -72,7 +72,7 @@ class Reason(StrEnum):
     by_hand = "by_hand"  # paused, cancelled
     window_closed = "window_closed"  # awaiting; completed: its dates were over before its calls were
     no_money = "no_money"  # paused, completed: the balance, or the day's cap, does not cover another call
-    max_cost = "max_cost"  # completed: the campaign's own cap was reached before its calls were over
+    max_cost = "max_cost"  # paused, completed: the campaign's own cap was reached before its calls were over
     breaker = "breaker"  # paused: too many of its latest attempts failed
     rejected = "rejected"  # cancelled: by the operator, who looked at it
     finished = "finished"  # completed: every call has ended by itself
@@ -83,12 +83,16 @@ class Voice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     language: str = "ru"  # BCP 47 primary tag
     name: str | None = None  # the engine's own voice; its default for the language unless given
+    rate: int = 100  # percent of the engine's usual speed
+    pitch: int = 100  # percent of the voice's own
 
     def checked(self) -> "Voice":
         """Self, or SettingsInvalid."""
         for text in (self.language, self.name):
             if text is not None and not _VOICE.fullmatch(text):
                 raise SettingsInvalid("a voice has a language such as ru, and a name of letters and digits.")
+        if not 50 <= self.rate <= 200 or not 0 <= self.pitch <= 200:
+            raise SettingsInvalid("a voice has a rate of 50 to 200 percent and a pitch of 0 to 200.")
         return self
 
 
@@ -97,6 +101,13 @@ class LostPolicy(StrEnum):
 
     leave = "leave"  # the callee may have heard us: the retry policy alone decides
     redial = "redial"  # a new attempt, whatever the retry policy says of lost ones
+
+
+class NoMoneyPolicy(StrEnum):
+    """What to do when the money for another call is not there, and no other call holds any."""
+
+    end = "end"  # the call ends; so do the others, one by one
+    pause = "pause"  # the campaign pauses and keeps its calls
 
 
 class CallLimit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +158,7 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recall_within: int = 86400  # seconds in which a callee who was not reached may call back; 0 is never
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     lost: LostPolicy = LostPolicy.leave
+    no_money: NoMoneyPolicy = NoMoneyPolicy.end
     ring_timeout: int = 30  # seconds from INVITE to CANCEL
     max_call_time: int = 180  # seconds from answer to our hang-up; also bounds the hold of money
     record: bool = False
@@ -284,6 +296,13 @@ def script_of(settings: CampaignSettings, overrides: CallOverrides) -> Script | 
     return script
 
 
+def schedule_of(settings: CampaignSettings, account_timezone: str) -> Schedule:
+    """When anybody at all may be dialled; where callees have clocks of their own, that is when one of them may."""
+    if settings.clock is not Clock.campaign:
+        return anywhere(settings.window)
+    return Schedule(settings.window, (zone_of(settings.timezone or account_timezone),))
+
+
 def script_of_type(type: CampaignType, settings: CampaignSettings, overrides: CallOverrides) -> Script | None:
     """The script that a call runs once it is answered, whatever its type; None where there is nothing to say.
 
@@ -306,10 +325,3 @@ def script_of_type(type: CampaignType, settings: CampaignSettings, overrides: Ca
             return own or plain(Prompt(text=verification.phrase(verification.CONFIRMED, language)))
         case _:
             return own
-
-
-def schedule_of(settings: CampaignSettings, account_timezone: str) -> Schedule:
-    """When anybody at all may be dialled; where callees have clocks of their own, that is when one of them may."""
-    if settings.clock is not Clock.campaign:
-        return anywhere(settings.window)
-    return Schedule(settings.window, (zone_of(settings.timezone or account_timezone),))

@@ -4,6 +4,7 @@ These are settings only; `core.schedule`, `core.share` and `core.health` act upo
 statement.
 """
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 
@@ -16,6 +17,8 @@ MAX_CAPS = 8
 MAX_CAP_ATTEMPTS = 1000
 MAX_CAP_SECONDS = 92 * 86400
 MAX_WEIGHT = 1000
+_CAP = re.compile(r"(\d{1,6})/(\d{1,9})([smhd]?)", re.ASCII)
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Clock(StrEnum):
@@ -48,6 +51,17 @@ def checked_caps(caps: tuple[Cap, ...]) -> tuple[Cap, ...]:
     for cap in caps:
         cap.checked()
     return caps
+
+
+def parse_caps(text: str) -> tuple[Cap, ...]:
+    """`1/1d,2/7d` as caps: so many attempts in so many seconds, m, h or d. Nothing is no caps; SettingsInvalid."""
+    caps = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        found = _CAP.fullmatch(part)
+        if found is None:
+            raise SettingsInvalid(f"a cap is written like 2/7d, not {part[:60]!r}.")
+        caps.append(Cap(attempts=int(found[1]), seconds=int(found[2]) * _UNITS[found[3]]))
+    return checked_caps(tuple(caps))
 
 
 class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

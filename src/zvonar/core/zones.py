@@ -47,9 +47,10 @@ def possible_zones(e164: str) -> tuple[str, ...]:
     found = tuple(zone for zone in timezone.time_zones_for_number(number) if zone != "Etc/Unknown")
     if len(found) < 2:
         return found
-    # A plan that several countries share tells the zones of all of them; the number may tell its country.
-    own = _zones_of_countries().get(phonenumbers.region_code_for_number(number) or "", frozenset())
-    return tuple(zone for zone in found if zone in own) or found
+    # What says several countries' zones speaks of a plan that they share, and not with care: it has Bucharest for
+    # Kaliningrad. The number itself may tell its country.
+    own = _zones_of_countries().get(phonenumbers.region_code_for_number(number) or "", ())
+    return tuple(own) if own and not set(found) <= set(own) else found
 
 
 def _distinct(names: Iterable[str], at: datetime) -> tuple[ZoneInfo, ...]:
@@ -62,12 +63,12 @@ def _distinct(names: Iterable[str], at: datetime) -> tuple[ZoneInfo, ...]:
 
 
 @cache
-def _zones_of_countries() -> dict[str, frozenset[str]]:
+def _zones_of_countries() -> dict[str, list[str]]:
     # The IANA's own table: country, coordinates, zone, and perhaps a remark.
     table = (resources.files("tzdata") / "zoneinfo" / "zone.tab").read_text("utf-8")
-    found: dict[str, set[str]] = {}
+    found: dict[str, list[str]] = {}
     for line in table.splitlines():
         if line and not line.startswith("#"):
             country, _, zone = line.split("\t")[:3]
-            found.setdefault(country, set()).add(zone)
-    return {country: frozenset(zones) for country, zones in found.items()}
+            found.setdefault(country, []).append(zone)
+    return found

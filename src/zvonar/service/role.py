@@ -43,10 +43,12 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     host: str
     port: int
     public_url: str | None
+    amocrm_strict_nulls: bool
     ari_url: str
     allow_networks: list[str]
     smtp_url: str | None
     mail_from: str
+    sms_url: str | None
     keep_deliveries_days: int
     drain_seconds: float
     espeak_command: list[str]
@@ -125,7 +127,13 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
         server = Server(
             uvicorn.Config(
                 application(
-                    db, home=home, roles=config.roles, media=media, public_url=config.public_url, now=now
+                    db,
+                    home=home,
+                    roles=config.roles,
+                    media=media,
+                    public_url=config.public_url,
+                    amocrm_strict=config.amocrm_strict_nulls,
+                    now=now,
                 ),
                 host=config.host,
                 port=config.port,
@@ -212,9 +220,14 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.intake.jobs import Worker
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
+    from zvonar.service.sms import carried, provider
     from zvonar.service.wiring import render
 
-    async with Database(config.dsn, size=4) as db, asyncio.TaskGroup() as group:
+    async with (
+        Database(config.dsn, size=4) as db,
+        carried(provider(config.sms_url)) as sms,
+        asyncio.TaskGroup() as group,
+    ):
         ready()
         sweeping = group.create_task(_sweep(db))
         importer = [sys.executable, "-m", "zvonar.service.importer"]
@@ -227,6 +240,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),
+                transports={"sms": sms},
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,

@@ -174,6 +174,15 @@ WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND lease_epoch IS N
   AND state IN ('queued', 'waiting')
 """
 
+# The same for several at once, each for its own time.
+RELEASE_SOME = """
+UPDATE calls c SET lease_epoch = NULL, due_at = greatest(c.due_at, w.due_at)
+FROM unnest(%(account_ids)s::bigint[], %(call_ids)s::bigint[], %(due_ats)s::timestamptz[])
+    AS w (account_id, call_id, due_at)
+WHERE c.account_id = w.account_id AND c.call_id = w.call_id AND c.lease_epoch IS NOT DISTINCT FROM %(epoch)s
+  AND c.state IN ('queued', 'waiting')
+"""
+
 # What is leased and not placed goes back in one statement when a dialer drains.
 RELEASE_ALL = """
 UPDATE calls SET lease_epoch = NULL WHERE lease_epoch = %(epoch)s AND state IN ('queued', 'waiting')
@@ -342,6 +351,17 @@ async def release(db: Database, call: Leased, *, epoch: int, due_at: datetime) -
     await db.execute(
         RELEASE, {"account_id": call.account_id, "call_id": call.call_id, "epoch": epoch, "due_at": due_at}
     )
+
+
+async def release_some(db: Database, back: Sequence[tuple[Leased, datetime]], *, epoch: int) -> None:
+    """Give leased calls back, each not to be tried before its own time."""
+    params = {
+        "account_ids": [call.account_id for call, _ in back],
+        "call_ids": [call.call_id for call, _ in back],
+        "due_ats": [due_at for _, due_at in back],
+        "epoch": epoch,
+    }
+    await db.execute(RELEASE_SOME, params)
 
 
 async def release_all(db: Database, *, epoch: int) -> int:

@@ -105,7 +105,11 @@ WHERE account_id = %(account_id)s AND clip_id = ANY(%(clip_ids)s)
 
 def fingerprint(text: str, voice: Voice) -> str:
     """What makes two texts the same clip."""
-    return hashlib.sha256(msgspec.json.encode([text, voice])).hexdigest()
+    # As they were before voices had more than that.
+    shape: list[object] = [text, {"language": voice.language, "name": voice.name}]
+    if voice.rate != 100 or voice.pitch != 100:
+        shape.append([voice.rate, voice.pitch])
+    return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()
 
 
 async def put_text(db: Database, account_id: int, text: str, voice: Voice, *, now: datetime) -> Clip:

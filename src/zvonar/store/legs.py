@@ -124,6 +124,25 @@ SELECT end_leg(
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
+# The rows for which transactions that end several legs, or place others, would wait for one another in a ring: in the
+# order in which every statement of the store takes them.
+END_LOCKS = """
+WITH leg AS MATERIALIZED (
+    SELECT account_id, call_id, trunk_id, guarded FROM legs
+    WHERE account_id = %(account_id)s AND leg_id = ANY(%(leg_ids)s)
+), called AS MATERIALIZED (
+    SELECT c.campaign_id FROM calls c WHERE c.account_id = %(account_id)s AND c.call_id IN (SELECT call_id FROM leg)
+    ORDER BY c.call_id FOR NO KEY UPDATE
+), guard AS MATERIALIZED (
+    SELECT FROM campaign_guards g
+    WHERE g.account_id = %(account_id)s AND g.campaign_id IN (SELECT campaign_id FROM called)
+      AND EXISTS (SELECT FROM leg WHERE guarded)
+    ORDER BY g.campaign_id FOR NO KEY UPDATE
+)
+SELECT FROM trunks WHERE trunk_id IN (SELECT trunk_id FROM leg) AND (SELECT count(*) FROM guard) >= 0
+ORDER BY trunk_id FOR NO KEY UPDATE
+"""
+
 # A leg that never had an INVITE is taken back: no attempt is burnt, and its number is not used again. The call goes
 # back only where no other leg of the attempt is up, whose end will decide. `after` keeps the order of the locks, which
 # a statement otherwise leaves open.
@@ -290,10 +309,31 @@ async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     """End a leg with everything that follows from it; False where it had ended already."""
+    quiet = db.quiet()
+    ended_now = bool(await db.value(END, _end_params(ended, quiet, now)))
+    db.ring_later(quiet)
+    return ended_now
+
+
+async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> None:
+    """End legs of one account in one transaction, each as `end` does; one that cannot be ended fails all."""
+    if len(ended) <= 1:
+        for one in ended:
+            await end(db, one, now=now)
+        return
+    quiet = db.quiet()
+    async with db.transaction() as connection, connection.pipeline():
+        locks = {"account_id": ended[0].account_id, "leg_ids": [str(one.leg_id) for one in ended]}
+        await connection.execute(END_LOCKS, locks)
+        for one in ended:
+            await connection.execute(END, _end_params(one, quiet, now))
+    db.ring_later(quiet)
+
+
+def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
     after = ended.next
     outcome = ended.outcome
-    quiet = db.quiet()
-    params = {
+    return {
         "account_id": ended.account_id,
         "campaign_id": ended.campaign_id,
         "leg_id": str(ended.leg_id),
@@ -317,9 +357,6 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
         "quiet": quiet,
         "now": now,
     }
-    ended_now = bool(await db.value(END, params))
-    db.ring_later(quiet)
-    return ended_now
 
 
 async def take_back(db: Database, *, account_id: int, leg: LegId, now: datetime) -> bool:

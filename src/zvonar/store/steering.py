@@ -267,6 +267,14 @@ async def approve(db: Database, account_id: int, campaign_id: int, *, now: datet
     return await _come(db, campaign, now=now) if campaign.waits is Waits.moderation else campaign
 
 
+async def reject(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> Campaign:
+    """The operator does not allow a campaign that waits for approval: it is cancelled. Raises as `approve` does."""
+    campaign = await get(db, account_id, campaign_id)
+    if campaign.waits is not Waits.moderation:
+        raise NotAllowedNow("It does not wait for approval.")
+    return await cancel(db, account_id, campaign_id, reason=Reason.rejected, now=now)
+
+
 async def _come(db: Database, campaign: Campaign, *, now: datetime) -> Campaign:
     """What a campaign waited for has come."""
     ids = {"account_id": campaign.account_id, "campaign_id": campaign.campaign_id}
@@ -303,14 +311,16 @@ async def emptying(db: Database) -> list[Campaign]:
 
 
 async def empty(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> bool:
-    """End up to 1,000 calls of a cancelled campaign; whether it is empty now, and its hold is given back."""
+    """End up to 1,000 calls of a cancelled campaign; whether none was left to be ended.
+
+    Its hold is given back once the last one that was up has ended too.
+    """
     params = {"account_id": account_id, "campaign_id": campaign_id, "now": now}
     if await db.execute(STOP_QUEUE, params):
         return False
     async with db.transaction() as connection:
-        if (await connection.execute(EMPTIED, params)).rowcount == 0:
-            return False
-        await connection.execute(RELEASE_HOLD, params)
+        if (await connection.execute(EMPTIED, params)).rowcount:
+            await connection.execute(RELEASE_HOLD, params)
     return True
 
 
