@@ -34,7 +34,7 @@ def known(house: House) -> tuple[Client, dict[str, int]]:
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -46,7 +46,8 @@ def test_whatever_is_sent_is_answered_as_documented(
         # Half of the ids are right, so that what is behind them is reached.
         if name in ids and isinstance(case.path_parameters[name], int) and case.path_parameters[name] % 2:
             case.path_parameters[name] = ids[name]
-    before = house.picture()
+    changes = case.method.upper() != "GET"
+    before = house.picture() if changes else ""
     answer = _send(client, case)
     case.validate_response(
         answer,
@@ -54,10 +55,11 @@ def test_whatever_is_sent_is_answered_as_documented(
         excluded_checks=[
             checks.positive_data_acceptance,  # what is well-formed may still make no sense
             checks.missing_required_header,
+            checks.unsupported_method,  # also of methods that the server itself refuses
             checks.ignored_auth,
         ],
     )
-    if answer.status_code >= 400 and case.method.upper() != "GET":
+    if changes and answer.status_code >= 400:
         assert house.picture() == before, "a refusal has changed something"
 
 

@@ -206,13 +206,16 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
 
 
 def allowing(path: str, operations: Sequence[Operation]) -> ControllerRouterHandler:
-    """What may be asked of a path: the server's own answer knows of one of its handlers only."""
-    methods = [operation.method for operation in operations if operation.path == path]
-    allowed = ", ".join(sorted([*methods, HttpMethod.OPTIONS.value]))
+    """What may be asked of a path, and what is said to anything else."""
+    methods = [HttpMethod(operation.method) for operation in operations if operation.path == path]
+    allowed = {"Allow": ", ".join(sorted([*(method.value for method in methods), HttpMethod.OPTIONS.value]))}
+    others = [method for method in HttpMethod if method not in methods]
 
-    @route(_litestar(path), http_method=[HttpMethod.OPTIONS], status_code=204, include_in_schema=False)
-    async def allow() -> Response[None]:
-        return Response(None, status_code=204, headers={"Allow": allowed})
+    @route(_litestar(path), http_method=others, status_code=200, include_in_schema=False)
+    async def allow(request: Req) -> Response[Any]:
+        if request.method == HttpMethod.OPTIONS:
+            return Response(None, status_code=204, headers=allowed)
+        raise Problem(405, errors.NOT_ALLOWED, headers=allowed)
 
     return allow
 

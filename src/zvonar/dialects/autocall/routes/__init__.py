@@ -50,8 +50,9 @@ def _router(prefix: str, operations: Sequence[Operation], service: Service) -> R
     return Router(
         prefix,
         route_handlers=[
-            *(handler(operation, service) for operation in operations),
+            # First, or the server makes its own for the first handler of each path.
             *(allowing(path, operations) for path in dict.fromkeys(one.path for one in operations)),
+            *(handler(operation, service) for operation in operations),
         ],
         exception_handlers={
             Problem: errors.render,
