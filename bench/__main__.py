@@ -13,13 +13,23 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import autocall, callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import")
+BENCHES = (
+    "lease",
+    "delivery",
+    "memory",
+    "dial",
+    "callo_add",
+    "callo_export",
+    "callo_import",
+    "autocall_read",
+    "autocall_create",
+)
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
@@ -67,6 +77,10 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "autocall_read" in wanted:
+        yield uvloop.run(autocall.read(made, autocall.TINY if tiny else autocall.Size()))
+    if "autocall_create" in wanted:
+        yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
     if {"memory", "callo_import", "dial"} & set(wanted):
