@@ -1,4 +1,4 @@
-"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the APIs, or the least one."""
+"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the APIs, or the least."""
 
 import asyncio
 import sys
