@@ -53,7 +53,9 @@ def test_a_workbook_becomes_contacts(client: Client) -> None:
     assert (more["contacts_count"], more["rejected_count"]) == (3, 2)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n" + bytes(200), b"PK\x03\x04" + bytes(100)])
+@pytest.mark.parametrize(
+    "data", [b"", b"nobody\n112\n", b"\x89PNG\r\n\x1a\n" + bytes(200), b"PK\x03\x04" + bytes(100)]
+)
 def test_what_is_no_table_is_told_and_leaves_nothing(client: Client, data: bytes) -> None:
     before = client.house.picture()
     refused = upload(client, data)
