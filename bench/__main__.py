@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bench import (
     amocrm_push,
+    autocall,
     callee,
     callo_add,
     callo_export,
@@ -41,6 +42,8 @@ BENCHES = (
     "callo_add",
     "callo_export",
     "callo_import",
+    "autocall_read",
+    "autocall_create",
     "amocrm_push",
 )
 RESULTS = Path(__file__).with_name("results.jsonl")
@@ -94,6 +97,10 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
     if "amocrm_push" in wanted:
         yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
+    if "autocall_read" in wanted:
+        yield uvloop.run(autocall.read(made, autocall.TINY if tiny else autocall.Size()))
+    if "autocall_create" in wanted:
+        yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
     if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):
