@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from zvonar.line.asterisk.channel import (
     end_of,
 )
 from zvonar.line.asterisk.config import endpoint
+from zvonar.line.asterisk.tap import Taps
 from zvonar.line.line import (
     AlreadyExists,
     Dialled,
@@ -33,6 +35,7 @@ from zvonar.line.line import (
     Line,
     LineEnd,
 )
+from zvonar.line.tap import Tap
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +58,7 @@ class AsteriskGateway:
         self._cel = cel_file
         self._recordings = recordings
         self._lines: dict[LegId, AsteriskLine] = {}
+        self._taps = Taps(ari, app=APP)
         self._unwanted: set[LegId] = set()  # to be discarded as soon as Asterisk is back
         self._tasks: set[asyncio.Task[None]] = set()
         ari.on_connect = self._on_connect
@@ -151,6 +155,10 @@ class AsteriskGateway:
             self.forget(line)
             raise
         return line
+
+    def tap(self, leg: LegId) -> AbstractAsyncContextManager[Tap]:
+        """As `line.tap.Tapping` says."""
+        return self._taps.tap(leg)
 
     async def discard(self, leg: LegId) -> None:
         try:
