@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zvonar.core.leg import LegId
+from zvonar.core.leg import Leg, LegId
 from zvonar.dialer.hearing import Hearing
 from zvonar.line.asterisk.gateway import AsteriskGateway
 from zvonar.line.asterisk.town import number
@@ -54,7 +54,7 @@ class Sounding:
         self.most = 0
 
     @asynccontextmanager
-    async def tap(self, leg: LegId) -> AsyncIterator[Tap]:
+    async def tap(self, leg: Leg) -> AsyncIterator[Tap]:
         if self._fails is not None:
             raise self._fails
         self.open += 1

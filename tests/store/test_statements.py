@@ -72,6 +72,9 @@ SAMPLES: dict[str, Any] = {
     **{name: [NOW] for name in ("ats", "sent_ats", "next_ats")},
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
+    **{name: Jsonb({}) for name in ("greeting", "facts", "received")},
+    **{name: ["x"] for name in ("callers", "called")},
+    **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
@@ -179,6 +182,7 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")

@@ -3,7 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Protocol
 
-from zvonar.core.leg import LegId
+from zvonar.core.leg import Leg
 
 RATE: Final = 8000  # samples a second
 FRAME_MS: Final = 20
@@ -20,5 +20,5 @@ class Tap(Protocol):
 class Tapping(Protocol):
     """Something that can listen in on lines."""
 
-    def tap(self, leg: LegId) -> AbstractAsyncContextManager[Tap]:
+    def tap(self, leg: Leg) -> AbstractAsyncContextManager[Tap]:
         """Listen to the subscriber of a leg that is up. Raises GatewayRefused, GatewayLost, GatewayInDoubt."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import structlog
 
-from zvonar.core.leg import LegId
+from zvonar.core.leg import Leg
 from zvonar.line.asterisk import rtp
 from zvonar.line.asterisk.ari import AriClient, Event
 from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused
@@ -57,7 +57,7 @@ class Taps:
         self._numbers = itertools.count(1)
 
     @contextlib.asynccontextmanager
-    async def tap(self, leg: LegId) -> AsyncIterator[_Receiver]:
+    async def tap(self, leg: Leg) -> AsyncIterator[_Receiver]:
         """As `line.tap.Tapping` says."""
         number = next(self._numbers)
         snoop, media, bridge = (f"{leg}-{what}{number}" for what in ("snoop", "media", "listen"))
