@@ -76,6 +76,7 @@ SAMPLES: dict[str, Any] = {
     **{name: ["x"] for name in ("callers", "called")},
     **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
+    "segments": Jsonb([]),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
     **dict.fromkeys(("archived", "locked"), True),

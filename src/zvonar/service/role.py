@@ -18,6 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from zvonar.service import logs
+from zvonar.service.hearing import HearingConfig
 from zvonar.service.home import Home
 from zvonar.store import idempotency, limits
 from zvonar.store.db import Database, StoreUnavailable
@@ -49,6 +50,7 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     smtp_url: str | None
     mail_from: str
     sms_url: str | None
+    hearing: HearingConfig
     keep_deliveries_days: int
     drain_seconds: float
     espeak_command: list[str]
@@ -99,7 +101,7 @@ async def _run(role: str, config: RoleConfig) -> int:
         case "dialer":
             return await _dialer(config, home, stop, orphaned, ready)
         case "worker":
-            return await _worker(config, stop, ready)
+            return await _worker(config, home, stop, ready)
     raise SystemExit(f"There is no role {role!r}.")
 
 
@@ -159,6 +161,7 @@ async def _dialer(
     from zvonar.line.asterisk import cel
     from zvonar.line.asterisk.ari import AriClient
     from zvonar.line.asterisk.gateway import APP, AsteriskGateway
+    from zvonar.service.hearing import ears
     from zvonar.service.plant import ARI_USER
     from zvonar.store.epochs import Fenced
 
@@ -172,17 +175,21 @@ async def _dialer(
             name="gateway",
             cel_file=cel.path(home.gateway),
             recordings=gateway_recordings(home),
+            sides=config.hearing.transcribes,
         )
-        dialer = Dialer(db, gateway, Prompts(db, library), now=now, drain=config.drain_seconds)
-        # Without a supervisor nobody restarts us: leave the calls to the next service at once.
-        orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
-        try:
-            await dialer.run(stop, ready=ready)
-        except Fenced:
-            log.warning("dialer.fenced")
-            return FENCED
-        finally:
-            orphan_watch.cancel()
+        async with ears(config.hearing, gateway) as heard:
+            dialer = Dialer(
+                db, gateway, Prompts(db, library), now=now, drain=config.drain_seconds, ears=heard
+            )
+            # Without a supervisor nobody restarts us: leave the calls to the next service at once.
+            orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
+            try:
+                await dialer.run(stop, ready=ready)
+            except Fenced:
+                log.warning("dialer.fenced")
+                return FENCED
+            finally:
+                orphan_watch.cancel()
     return 0
 
 
@@ -214,18 +221,21 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
     abandon()
 
 
-async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
+async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
     from zvonar.intake.jobs import Worker
+    from zvonar.service.hearing import transcriber
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
     from zvonar.service.wiring import render
+    from zvonar.speech.transcripts import Transcripts
 
     async with (
         Database(config.dsn, size=4) as db,
         carried(provider(config.sms_url)) as sms,
+        transcriber(config.hearing) as writer,
         asyncio.TaskGroup() as group,
     ):
         ready()
@@ -233,6 +243,9 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
         importer = [sys.executable, "-m", "zvonar.service.importer"]
         lists = Worker(db, config.dsn, command=importer, log_level=config.log_level, clock=now)
         group.create_task(lists.run(stop))
+        if writer is not None:
+            written = Transcripts(db, gateway_recordings(home), writer, now=now)
+            group.create_task(written.run(stop))
         try:
             await deliver(
                 db,

@@ -59,11 +59,15 @@ _channels = msgspec.json.Decoder(list[Channel]).decode
 class AsteriskGateway:
     """Lines of one Asterisk."""
 
-    def __init__(self, ari: AriClient, *, name: str, cel_file: Path, recordings: Path) -> None:
+    def __init__(
+        self, ari: AriClient, *, name: str, cel_file: Path, recordings: Path, sides: bool = False
+    ) -> None:
+        """`sides`: whether each side of a recorded call is recorded by itself as well, for transcripts."""
         self.name = name
         self.ari = ari
         self._cel = cel_file
         self._recordings = recordings
+        self.sides = sides
         self._lines: dict[Leg, AsteriskLine] = {}
         self._taps = Taps(ari, app=APP)
         self._receive: Callable[[Arrival], None] | None = None
@@ -248,7 +252,8 @@ class AsteriskGateway:
         if self._lines.get(line.leg) is line:
             del self._lines[line.leg]
             self.ari.unwatch(str(line.leg))
-            self.ari.unwatch(f"{line.leg}-recording")
+            for what in ("recording", "recording-in", "recording-out"):
+                self.ari.unwatch(f"{line.leg}-{what}")
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside whoever asked for it."""
