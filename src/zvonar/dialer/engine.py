@@ -20,7 +20,7 @@ from zvonar.dialer.prompts import Prompts
 from zvonar.dialer.recovery import Adopted, recover
 from zvonar.dialer.routes import Routes
 from zvonar.dialer.serve import Server
-from zvonar.dialer.sift import sift
+from zvonar.dialer.sift import Sieve
 from zvonar.dialer.watch import Watch
 from zvonar.line.ears import Ears
 from zvonar.line.line import Arrival, Gateway, GatewayInDoubt, GatewayLost
@@ -65,6 +65,7 @@ class Dialer:
         self._drain = drain
         self._routes = Routes()
         self._book = Book(db, self._routes, gateway=gateway.name)
+        self._sieve = Sieve(db, self._book)
         self._tasks: set[asyncio.Task[None]] = set()
         self._up: Counter[int] = Counter()  # calls in hand, by campaign
         self._ahead: Counter[int] = Counter()  # of these, leased and without a slot yet
@@ -205,7 +206,11 @@ class Dialer:
             },
         )
         asked = [
-            (campaign.account_id, campaign.campaign_id, shares[campaign.campaign_id])
+            (
+                campaign.account_id,
+                campaign.campaign_id,
+                self._sieve.to_lease(campaign, shares[campaign.campaign_id]),
+            )
             for campaign in hungry
             if shares[campaign.campaign_id] > 0
         ]
@@ -213,7 +218,7 @@ class Dialer:
             return False
         leased = await calls.lease(self._db, asked, epoch=self._epoch, now=now)
         got = Counter(call.campaign_id for call in leased)
-        sound = await sift(self._db, self._book, leased, epoch=self._epoch, now=now)
+        sound = await self._sieve.sift(leased, shares, epoch=self._epoch, now=now)
         for call in sound:
             meters.lease_lag.observe(max(0.0, (now - call.due_at).total_seconds()))
             self._begin(self._serve(call), call.campaign_id)

@@ -225,11 +225,12 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
     from zvonar.intake.jobs import Worker
+    from zvonar.service.crm import pushing
     from zvonar.service.hearing import transcriber
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
-    from zvonar.service.wiring import render
+    from zvonar.service.wiring import record, render
     from zvonar.speech.transcripts import Transcripts
 
     async with (
@@ -250,6 +251,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
             await deliver(
                 db,
                 render,
+                record=record,
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),
@@ -257,6 +259,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
+                crm=pushing(home, public_url=config.public_url),
             )
         finally:
             sweeping.cancel()
