@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import wave
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -252,3 +253,29 @@ async def test_the_towns_yes_is_understood_by_the_real_model(plant: Plant, tmp_p
             assert ear is not None
             await line.play(plant.clip(1.0), interruptible=False)
             assert (await ear.heard()).word == "yes"
+
+
+async def test_each_side_of_a_call_is_recorded_by_itself_where_that_is_wanted(plant: Plant) -> None:
+    async with plant.client() as ari:
+        await ari.ready(PATIENCE)
+        gateway = AsteriskGateway(
+            ari, name="gateway", cel_file=plant.cel_file, recordings=plant.recordings, sides=True
+        )
+        async with answered(gateway, 8) as line:
+            await line.start_recording()
+            await line.play(plant.clip(1.0), interruptible=False)
+            async with asyncio.timeout(PATIENCE):
+                await line.key(3.0)  # he says his yes meanwhile
+    levels = {}
+    for side in ("in", "out"):
+        path = plant.recordings / f"{line.leg}-{side}.wav"
+        async with asyncio.timeout(PATIENCE):
+            while not path.is_file() or path.stat().st_size < 16000:
+                await asyncio.sleep(0.02)
+        with wave.open(str(path), "rb") as reader:
+            samples = np.frombuffer(reader.readframes(reader.getnframes()), dtype="<i2").astype(float)
+        heard = np.flatnonzero(np.abs(samples) > 1000)
+        levels[side] = (heard[0] / 8000, len(heard))
+    # Ours is the tone, at once; his comes once it is over.
+    assert levels["out"][0] < levels["in"][0]
+    assert levels["out"][1] > levels["in"][1] > 0

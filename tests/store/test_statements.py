@@ -77,6 +77,7 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
     "segments": Jsonb([]),
+    "tries": 1,
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
     **dict.fromkeys(("archived", "locked"), True),
