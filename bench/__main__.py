@@ -13,13 +13,13 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory, tts, words
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import")
+BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import", "tts", "words")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
@@ -69,6 +69,10 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if "tts" in wanted:
+        yield uvloop.run(tts.measure(made, tts.TINY if tiny else tts.Size()))
+    if "words" in wanted:
+        yield words.measure(made, words.TINY if tiny else words.Size())
     if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
