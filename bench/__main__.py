@@ -26,6 +26,8 @@ from bench import (
     ivr,
     lease,
     memory,
+    tts,
+    words,
 )
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
@@ -39,6 +41,8 @@ BENCHES = (
     "dial",
     "ivr",
     "flashcall",
+    "tts",
+    "words",
     "callo_add",
     "callo_export",
     "callo_import",
@@ -103,6 +107,10 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if "tts" in wanted:
+        yield uvloop.run(tts.measure(made, tts.TINY if tiny else tts.Size()))
+    if "words" in wanted:
+        yield words.measure(made, words.TINY if tiny else words.Size())
     if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
