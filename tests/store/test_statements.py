@@ -72,6 +72,9 @@ SAMPLES: dict[str, Any] = {
     **{name: [NOW] for name in ("ats", "sent_ats", "next_ats")},
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
+    **{name: Jsonb({}) for name in ("greeting", "facts", "received")},
+    **{name: ["x"] for name in ("callers", "called")},
+    **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
@@ -102,16 +105,37 @@ SAMPLES: dict[str, Any] = {
     **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
     **{name: [NOW] for name in ("created_ats", "updated_ats")},
     **{name: [True] for name in ("mains", "unsorteds")},
-    "cards": Jsonb([]),
+    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
+    "task_ids": [1],
     "expires_at": NOW,
+    **dict.fromkeys(("tag", "base_url", "crm_kind", "trouble", "uniq", "way", "origin"), "x"),
+    **{name: ["x"] for name in ("uniqs", "entity_types", "entity_ids")},
+    **{name: [1] for name in ("contact_ids", "lead_ids")},
+    **dict.fromkeys(("crm_account_id", "version", "trouble_status"), 1),
+    **dict.fromkeys(("margin", "ahead", "pause"), 0.5),
+    **dict.fromkeys(("customers", "last_only"), True),
+    **dict.fromkeys(("after_time", "slot"), NOW),
+    "credentials": b"x",
 }
 # Arrays of what an integer holds.
-SMALL = {"cap_attempts", "cap_seconds", "sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {
+    "attempts",
+    "cap_attempts",
+    "cap_seconds",
+    "sorts",
+    "limits",
+    "rooms",
+    "statuses",
+    "latencies",
+    "render_tries",
+}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("push_calls.MARK", "attempts"): [1],
+    ("push_attempts.GET", "attempts"): [1],
     ("campaign_facts.PAGE", "statuses"): ["x"],
     ("campaign_facts.COUNT", "statuses"): ["x"],
     ("idempotency.KEEP", "fingerprint"): b"x",
@@ -179,6 +203,10 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(f"{name}@push_connections.PUT" for name in ("expires_at", "crm_account_id")),
+    *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
+    *("at@push_paces.SENT", "state@push_calls.LOG"),
+    *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")

@@ -1,6 +1,6 @@
 """What does UIS call what came of a session? Disposition and script result as finish_reason and its company."""
 
-from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.result import Disposition, ScriptResult, flashed
 
 # `source`, by direction: an outgoing campaign, and a call to a virtual number.
 SOURCES = {"out": "auto_out_calls", "in": "va"}
@@ -38,7 +38,9 @@ _ANSWERED = {
 
 def finish_reason(disposition: Disposition, script_result: ScriptResult) -> str:
     """Why a session ended, by the vendor's mnemonic."""
-    return _ANSWERED[script_result] if disposition is Disposition.answered else _UNANSWERED[disposition]
+    if disposition is Disposition.answered or flashed(disposition, script_result):
+        return _ANSWERED[script_result]
+    return _UNANSWERED[disposition]
 
 
 def is_lost(disposition: Disposition) -> bool:
