@@ -182,6 +182,18 @@ async def test_callees_who_sleep_do_not_keep_others_waiting(db: Database) -> Non
     assert due == [datetime(2026, 6, 1, 13, tzinfo=UTC)]
 
 
+async def test_a_contact_whose_zone_nobody_knows_any_more_is_dialled_by_the_account_s_clock(
+    db: Database,
+) -> None:
+    gateway, world = Watched(), await World(db).settle()
+    await world.campaign([town(2)], clock=Whose.callee)
+    await world.add(town(2))
+    await db.execute("""UPDATE calls SET overrides = '{"timezone": "Atlantis/Capital"}' WHERE ordinal = 1""")
+    async with dialling(db, gateway):
+        await world.completed()
+    assert len(gateway.rung) == 2
+
+
 async def _all_rung(gateway: Watched, phones: Iterable[str]) -> bool:
     return set(phones) <= {phone for phone, _ in gateway.rung}
 

@@ -148,7 +148,7 @@ async def test_a_destination_without_a_price_says_why(db: Database) -> None:
     assert await world.causes() == ["no_tariff"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CampaignType if kind is not CampaignType.regular])
+@pytest.mark.parametrize("kind", [kind for kind in CampaignType if not kind.dialled])
 async def test_what_the_dialer_cannot_speak_waits(db: Database, kind: CampaignType) -> None:
     gateway, world = exchange(), await World(db).settle()
     waiting = await world.campaign([town(0), town(1)], type=kind)
