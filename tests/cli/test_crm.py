@@ -33,10 +33,9 @@ WITH put AS (
     VALUES (%(account)s, %(call)s, 1, %(account)s + 9000, '+79160000001', %(at)s, %(at)s, 'answered', 'completed', 5,
         'x.wav') RETURNING 1
 )
-INSERT INTO sessions (account_id, session_id, start_time, finish_time, direction, is_lost, disposition, script_result,
-    campaign_id, call_id, attempt, contact_phone, wait_seconds, talk_seconds, total_seconds)
-VALUES (%(account)s, %(call)s, %(at)s, %(at)s, 'out', false, 'answered', 'completed', 1, %(call)s, 1, '+79160000001', 1,
-    5, 6)
+INSERT INTO report_rows (account_id, session_id, start_time, direction, is_lost, disposition, script_result, call_id,
+    attempt)
+VALUES (%(account)s, %(call)s, %(at)s, 'out', false, 'answered', 'completed', %(call)s, 1)
 """
 
 

@@ -452,7 +452,7 @@ async def test_a_stranger_confirms_nothing(db: Database, caller: str, called: st
     assert line.ended is not None
     assert line.ended.hangup_cause == 1
     assert (await world.calls())[0].state == "queued"
-    assert await db.value("SELECT count(*) FROM sessions") == 0
+    assert await db.value("SELECT count(*) FROM ended_sessions") == 0
 
 
 async def test_a_call_to_a_number_of_the_account_is_a_session_without_a_campaign(db: Database) -> None:
@@ -465,8 +465,12 @@ async def test_a_call_to_a_number_of_the_account_is_a_session_without_a_campaign
     assert line.answered_at is not None
     told = await db.value("SELECT payload FROM outbox WHERE kind = 'inbound'")
     assert (told["own_phone"], told["disposition"], told["call_id"]) == (OURS, "answered", None)
-    assert told["session_id"] == await db.value("SELECT session_id FROM sessions WHERE direction = 'in'")
-    assert await db.value("SELECT campaign_id IS NULL AND call_id IS NULL AND NOT is_lost FROM sessions")
+    assert told["session_id"] == await db.value(
+        "SELECT session_id FROM ended_sessions WHERE facts ->> 'direction' = 'in'"
+    )
+    assert await db.value(
+        "SELECT call_id IS NULL AND facts ->> 'disposition' = 'answered' FROM ended_sessions"
+    )
     assert await db.value("SELECT coalesce(sum(in_use), 0)::int FROM trunks") == 0
 
 

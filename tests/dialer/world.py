@@ -230,7 +230,7 @@ class World:
                 UNION ALL SELECT 'call', call_id::text FROM calls c WHERE cost <> (SELECT coalesce(sum(cost), 0)
                     FROM legs l WHERE l.account_id = c.account_id AND l.call_id = c.call_id)
                 UNION ALL SELECT 'session', call_id::text FROM attempts t WHERE t.session_id IS NOT NULL AND 1 <> (
-                    SELECT count(*) FROM sessions s WHERE s.call_id = t.call_id AND s.attempt = t.attempt)
+                    SELECT count(*) FROM ended_sessions s WHERE s.call_id = t.call_id AND s.attempt = t.attempt)
                 UNION ALL SELECT 'tally', key FROM (
                     SELECT key, sum(n) AS n FROM campaign_tallies WHERE key LIKE 'state/%' GROUP BY key) t
                 WHERE n <> (SELECT count(*) FROM calls WHERE 'state/' || state = key)

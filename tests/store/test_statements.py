@@ -76,6 +76,10 @@ SAMPLES: dict[str, Any] = {
     **{name: ["x"] for name in ("callers", "called")},
     **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
+    "networks": ["127.0.0.0/8"],
+    **dict.fromkeys(("employee_id", "customer_id", "communication_id"), 1),
+    **dict.fromkeys(("domain_name", "color", "comment", "full_name", "extension", "token", "beginning"), "x"),
+    **dict.fromkeys(("active", "blocked", "is_active", "is_system"), True),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
     **dict.fromkeys(("archived", "locked"), True),
@@ -207,6 +211,14 @@ NULLABLE = {
     *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
     *("at@push_paces.SENT", "state@push_calls.LOG"),
     *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
+    *(
+        "networks@accounts.ADD_KEY",
+        "networks@accounts.ADD_LOGIN",
+        "networks@keys.ADD",
+        "networks@keys.CHANGE",
+    ),
+    *("expires_at@keys.ADD", "blocked@keys.CHANGE", "comment@directories.PUT_VIRTUAL_NUMBER"),
+    *(f"{name}@directories.PUT_EMPLOYEE" for name in ("employee_id", "email", "phone", "extension")),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")

@@ -44,7 +44,7 @@ WHERE t.disposition IS NOT NULL
 # Sessions know what happened when, by month; in a period each attempt that has ended is one. With `last_only` only
 # the last one of each call that has ended. Those that are logged already, or refused, are known by their `uniq`.
 _WANTED = """
-FROM sessions s
+FROM report_rows s
 JOIN calls c ON c.account_id = s.account_id AND c.call_id = s.call_id
 JOIN attempts t ON t.account_id = s.account_id AND t.call_id = s.call_id AND t.attempt = s.attempt
 LEFT JOIN push_calls k ON k.account_id = s.account_id

@@ -50,9 +50,9 @@ SELECT 1, id, 1, 1, phone, %(at)s, %(at)s + interval '10 seconds', %(disposition
 FROM unnest(%(ids)s::bigint[], %(phones)s::text[]) AS c (id, phone)
 """
 SESSIONS = """
-INSERT INTO sessions (account_id, session_id, start_time, finish_time, direction, is_lost, disposition, script_result,
-    campaign_id, call_id, attempt, contact_phone, wait_seconds, talk_seconds, total_seconds)
-SELECT 1, id, %(at)s, %(at)s, 'out', false, %(disposition)s, %(script_result)s, 1, id, 1, phone, 1, %(seconds)s, 1
+INSERT INTO report_rows (account_id, session_id, start_time, direction, is_lost, disposition, script_result, call_id,
+    attempt)
+SELECT 1, id, %(at)s, 'out', false, %(disposition)s, %(script_result)s, id, 1
 FROM unnest(%(ids)s::bigint[], %(phones)s::text[]) AS c (id, phone)
 """
 END = """
