@@ -13,7 +13,18 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import autocall, callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import (
+    amocrm_push,
+    autocall,
+    callee,
+    callo_add,
+    callo_export,
+    callo_import,
+    delivery,
+    dial,
+    lease,
+    memory,
+)
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
@@ -27,6 +38,7 @@ BENCHES = (
     "callo_add",
     "callo_export",
     "callo_import",
+    "amocrm_push",
     "autocall_read",
     "autocall_create",
 )
@@ -81,6 +93,8 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(autocall.read(made, autocall.TINY if tiny else autocall.Size()))
     if "autocall_create" in wanted:
         yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
+    if "amocrm_push" in wanted:
+        yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
     if {"memory", "callo_import", "dial"} & set(wanted):
