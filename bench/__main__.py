@@ -22,6 +22,8 @@ from bench import (
     callo_import,
     delivery,
     dial,
+    flashcall,
+    ivr,
     lease,
     memory,
 )
@@ -35,16 +37,20 @@ BENCHES = (
     "delivery",
     "memory",
     "dial",
+    "ivr",
+    "flashcall",
     "callo_add",
     "callo_export",
     "callo_import",
-    "amocrm_push",
     "autocall_read",
     "autocall_create",
+    "amocrm_push",
 )
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
+TINY_IVR = ivr.Size(dialogues=20, rounds=1)
+TINY_FLASHCALL = flashcall.Size(calls=50, rounds=1)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
 
@@ -89,15 +95,15 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "amocrm_push" in wanted:
+        yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "autocall_read" in wanted:
         yield uvloop.run(autocall.read(made, autocall.TINY if tiny else autocall.Size()))
     if "autocall_create" in wanted:
         yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
-    if "amocrm_push" in wanted:
-        yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
-    if {"memory", "callo_import", "dial"} & set(wanted):
+    if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
             if "memory" in wanted:
@@ -105,6 +111,14 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
             if "dial" in wanted:
                 with callee.answering(made):
                     yield uvloop.run(dial.measure(made, roles, trunk))
+            if "ivr" in wanted:
+                with callee.answering(made, callee.CHOOSER):
+                    size = TINY_IVR if tiny else ivr.Size()
+                    yield uvloop.run(ivr.measure(made, roles, trunk, size))
+            if "flashcall" in wanted:
+                with callee.answering(made, callee.RINGER):
+                    flashes = TINY_FLASHCALL if tiny else flashcall.Size()
+                    yield uvloop.run(flashcall.measure(made, trunk, flashes))
             # Last: a million calls keep PostgreSQL busy with them for a while.
             if "callo_import" in wanted:
                 size = TINY_IMPORT if tiny else callo_import.Size()
