@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg.adapt import Loader
@@ -62,6 +63,8 @@ class PostgresReportStore:
         self._at_once = at_once
         self._room = remembered
         self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
+        # Who waits in this process needs no look at what runs in others.
+        self._places: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def report(self, query: Query) -> AsyncIterator[Report]:
@@ -70,6 +73,7 @@ class PostgresReportStore:
         try:
             async with (
                 asyncio.timeout_at(until) as timeout,
+                self._turn(query.account_id, until),
                 self._place(query, until) as (connection, revision),
             ):
                 where = _where(query)
@@ -84,14 +88,29 @@ class PostgresReportStore:
                 try:
                     # What is wrong with a statement shows before its first row.
                     first = await anext(rows, None)
-                    timeout.reschedule(
-                        None
-                    )  # the reader sets the pace from here on, within the statement's time
+                    # The reader sets the pace from here on, within the time that the statement has.
+                    timeout.reschedule(None)
                     yield Report(total=total, rows=_chunks(first, rows))
                 finally:
                     await rows.aclose()  # type: ignore[attr-defined]
         except TimeoutError:
             raise ReportTooSlow from None
+
+    @asynccontextmanager
+    async def _turn(self, account_id: int, until: float) -> AsyncIterator[None]:
+        """Be one of the account's reports of this process."""
+        places = self._places.get(account_id)
+        if places is None:
+            self._places[account_id] = places = asyncio.Semaphore(self._at_once)
+        try:
+            async with asyncio.timeout_at(until - _PATIENCE):
+                await places.acquire()
+        except TimeoutError:
+            raise ReportBusy from None
+        try:
+            yield
+        finally:
+            places.release()
 
     @asynccontextmanager
     async def _place(self, query: Query, until: float) -> AsyncIterator[tuple[Connection, int]]:
@@ -172,8 +191,13 @@ def page(query: Query, where: Sql) -> Sql:
     return (
         Sql("SELECT (SELECT row_to_json(x)::text FROM (SELECT ")
         + columns(query.fields, zone=query.zone, link_base=query.link_base)
-        + Sql(" FROM report_rows r WHERE r.account_id = %s", (query.account_id,))
-        + Sql(" AND r.start_time = k.start_time AND r.session_id = k.session_id) x) FROM (")
+        # The period again, so that other months are not even planned for; and the limit, so that what is shown is made
+        # above the months and not prepared for in each.
+        + Sql(
+            """ FROM (SELECT * FROM report_rows r WHERE r.account_id = %s AND r.start_time = k.start_time
+                AND r.session_id = k.session_id AND r.start_time >= %s AND r.start_time < %s LIMIT 1) r) x) FROM (""",
+            (query.account_id, query.since, query.until),
+        )
         + Sql("SELECT f.start_time, f.session_id FROM report_filters f")
         + joins
         + Sql(" WHERE ")

@@ -8,7 +8,7 @@ from zvonar.reports.fields import FIELDS, Kind
 from zvonar.reports.sql import Sql, joined
 
 # As every other moment: the second in which it was, in the zone.
-_MOMENT: LiteralString = " AT TIME ZONE %s)::text"
+_MOMENT: LiteralString = "::timestamp)::text"
 
 
 def columns(fields: Sequence[str], *, zone: str, link_base: str) -> Sql:
