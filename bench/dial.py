@@ -39,7 +39,7 @@ from zvonar.line.asterisk.process import Record
 from zvonar.service.operations import add_account
 from zvonar.service.plant import ARI_USER
 from zvonar.speech.formats import wav_duration_ms
-from zvonar.store import campaigns, clips, phone_lists, trunks
+from zvonar.store import campaigns, clips, phone_lists, steering, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 from zvonar.store.trunks import NewTrunk, Trunk
@@ -256,7 +256,7 @@ class Bench:
         self._witness.forget()
         server = self._ground.postgres()
         before = cpu(self._dialer), cpu_of_tree(server), cpu(self._asterisk)
-        await campaigns.start(self._db, account_id, campaign.campaign_id, now=now())
+        await steering.start(self._db, account_id, campaign.campaign_id, now=now())
         try:
             async with asyncio.timeout(_lasts()):
                 while len(self._witness.ended) < CALLS:

@@ -19,7 +19,7 @@ from zvonar.dialer.engine import Dialer
 from zvonar.dialer.prompts import Prompts
 from zvonar.line.fake import FakeGateway
 from zvonar.service.operations import add_account
-from zvonar.store import calls, campaigns, epochs, phone_lists, trunks
+from zvonar.store import calls, campaigns, epochs, phone_lists, steering, trunks
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 from zvonar.store.trunks import NewTrunk
@@ -140,7 +140,7 @@ async def _dispatch(db: Database, size: Size) -> list[Figure]:
     # The last three digits tell these subscribers to answer after 0.3 s and to listen to the end.
     phones = [f"+7912{n:04d}000" for n in range(size.dispatched)]
     account_id, campaign_id = await _campaign(db, phones)
-    await campaigns.start(db, account_id, campaign_id, now=now())
+    await steering.start(db, account_id, campaign_id, now=now())
     try:
         async with asyncio.timeout(size.dispatched / size.per_second * 2 + 20):
             while await _finished(db, account_id, campaign_id) < size.dispatched:

@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = ()  # opened to deliveries
     smtp_url: str | None = None  # smtp://user:password@host:587, or smtps://; no letters go out without it
     mail_from: str = "zvonar@localhost"  # From of our letters
+    sms_url: str | None = None  # smpp://user:password@host:2775/SENDER, or file:///path of an HTTP template
     keep_deliveries_days: Annotated[int, Field(ge=1, le=3650)] = (
         30  # what was delivered, and the log of its tries
     )
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used
     drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0  # for calls in progress after SIGTERM
+    amocrm_strict_nulls: bool = (
+        False  # refuse null in place of an optional parameter of a call, as the vendor may
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("allow_networks", mode="before")

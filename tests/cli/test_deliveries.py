@@ -161,6 +161,10 @@ def test_an_account_hears_of_trouble_where_it_wants_to(zvonar: Run) -> None:
     assert said["email"] == "ops@example.com"
     assert zvonar("account", "set", "heard", "--email", "", "--json").document["email"] is None
     assert zvonar("account", "set", "heard", "--email", "no address").code == 1
+    changed = zvonar("account", "set", "heard", "--phone", "8 916 123-45-67", "--json").document
+    assert (changed["phone"], changed["email"]) == ("+79161234567", None)
+    assert zvonar("account", "set", "heard", "--phone", "12").code == 1
+    assert zvonar("account", "set", "heard").code == 1
     assert zvonar("account", "add", "x", "--email", "a@b,c@d").code == 1
 
 

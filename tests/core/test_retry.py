@@ -1,16 +1,18 @@
 """Is a call tried again exactly when its campaign says so?"""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from zvonar.core.errors import SettingsInvalid
 from zvonar.core.result import Disposition, Outcome, ScriptResult
-from zvonar.core.retry import DEFAULT_RULES, MAX_INTERVAL, RULE_NAMES, RetryPolicy, RetryRule, rule_name
+from zvonar.core.retry import DEFAULT_RULES, KIN, MAX_INTERVAL, RULE_NAMES, RetryPolicy, RetryRule, rule_name
 
-from .worlds import NOW, outcome, outcomes, policies
+from .worlds import NOW, answered, outcome, outcomes, policies
 
 EVERY = [
     Outcome(disposition=d, script_result=s)
@@ -55,16 +57,79 @@ def test_a_retry_is_within_the_maximum_the_tries_and_at_the_interval(
     attempt: Outcome, policy: RetryPolicy, history: tuple[Outcome, ...]
 ) -> None:
     rule = policy.rule(attempt)
-    alike = sum(rule_name(past) == rule_name(attempt) for past in (*history, attempt))
+    alike = sum(ruled_by(policy, past) == ruled_by(policy, attempt) for past in (*history, attempt))
     allowed = (
         rule.on
         and not attempt.succeeded
         and len(history) + 1 < policy.max_attempts
         and (rule.tries is None or alike < rule.tries)
     )
-    interval = policy.interval if rule.interval is None else rule.interval
-    expected = NOW + timedelta(seconds=interval) if allowed else None
-    assert policy.retry_at(attempt, history=history, now=NOW) == expected
+    found = policy.retry_at(attempt, history=history, now=NOW)
+    assert (found is not None) == allowed
+    if found is not None:
+        interval = policy.interval if rule.interval is None else rule.interval
+        backoff = policy.backoff if rule.backoff is None else rule.backoff
+        waited = timedelta(seconds=min(MAX_INTERVAL, int(interval * backoff ** (alike - 1))))
+        assert found == NOW + max(waited, timedelta(seconds=interval))
+
+
+def ruled_by(policy: RetryPolicy, attempt: Outcome) -> str:
+    """Under which name an outcome is counted: its own, unless only its kin has a rule."""
+    name = rule_name(attempt)
+    kin = KIN.get(name)
+    return kin if kin in policy.rules and name not in policy.rules else name
+
+
+@pytest.mark.parametrize(
+    ("rule", "kin"),
+    [
+        ("busy", ["busy", "declined"]),
+        ("no_answer", ["no_answer", "unreachable"]),
+        ("failed", ["failed", "congestion"]),
+        ("voicemail", ["answered/machine"]),
+    ],
+)
+def test_what_operators_tell_apart_speaks_for_its_kin(rule: str, kin: list[str]) -> None:
+    policy = RetryPolicy(max_attempts=9, rules={rule: RetryRule(tries=2, interval=7)}).checked()
+    for name in kin:
+        assert policy.retry_at(outcome(name), history=(), now=NOW) == NOW + timedelta(seconds=7)
+        # All of them together have these tries.
+        assert policy.retry_at(outcome(name), history=(outcome(kin[0]),), now=NOW) is None
+        own = RetryPolicy(max_attempts=9, rules={**policy.rules, name: RetryRule(on=False)})
+        assert not own.wants(outcome(name))
+    others = {rule_name(o) for o in EVERY if policy.wants(o)} - set(kin)
+    assert others == RETRIED_BY_DEFAULT - set(kin)
+    for name in others:
+        assert policy.retry_at(outcome(name), history=(), now=NOW) == NOW + timedelta(seconds=3600)
+
+
+def test_each_further_try_waits_longer_by_the_back_off() -> None:
+    rules = {"busy": RetryRule(interval=60, backoff=Decimal(2)), "no_answer": RetryRule(backoff=Decimal(1))}
+    policy = RetryPolicy(max_attempts=50, interval=600, backoff=Decimal("1.5"), rules=rules).checked()
+
+    def waits(name: str, before: int) -> float:
+        at = policy.retry_at(outcome(name), history=(outcome(name),) * before, now=NOW)
+        assert at is not None
+        return (at - NOW).total_seconds()
+
+    assert [waits("busy", n) for n in range(4)] == [60, 120, 240, 480]
+    assert [waits("failed", n) for n in range(3)] == [600, 900, 1350]
+    assert [waits("no_answer", n) for n in range(3)] == [600, 600, 600]
+    assert waits("busy", 45) == MAX_INTERVAL
+
+
+@given(policy=policies, attempts=st.integers(1, 8), chosen=st.lists(answered, min_size=8, max_size=8))
+def test_no_call_is_answered_more_often_than_is_said_beforehand(
+    policy: RetryPolicy, attempts: int, chosen: list[Outcome]
+) -> None:
+    history: tuple[Outcome, ...] = ()
+    allowed = structs.replace(policy, max_attempts=attempts)
+    for attempt in chosen:
+        again = allowed.retry_at(attempt, history=history, now=NOW)
+        history = (*history, attempt)
+        if again is None:
+            break
+    assert len(history) <= allowed.paid_at_most(attempts) <= attempts
 
 
 def test_tries_count_only_outcomes_of_their_own_kind() -> None:
@@ -94,6 +159,9 @@ def test_an_interval_of_zero_is_an_interval() -> None:
         RetryPolicy(rules={"busy": RetryRule(interval=-1)}),
         RetryPolicy(rules={"busy": RetryRule(interval=10**30)}),
         RetryPolicy(rules={"busy": RetryRule(tries=0)}),
+        RetryPolicy(rules={"busy": RetryRule(backoff=Decimal("0.5"))}),
+        RetryPolicy(rules={"voicemail": RetryRule(backoff=Decimal("NaN"))}),
+        RetryPolicy(backoff=Decimal(11)),
         RetryPolicy(rules={"busy": RetryRule(tries=101)}),
     ],
 )

@@ -58,8 +58,10 @@ def wall_clock_opens(window: Window, at: datetime, zone: ZoneInfo) -> bool:
         else:
             since = datetime.combine(day, window.start)
             until = datetime.combine(day + DAY if window.end < window.start else day, window.end)
-        allowed = day.isoweekday() in window.weekdays and (window.date_from or date.min) <= day <= (
-            window.date_till or date.max
+        allowed = (
+            day.isoweekday() in window.weekdays
+            and day not in window.holidays
+            and (window.date_from or date.min) <= day <= (window.date_till or date.max)
         )
         if allowed and since <= wall < until:
             return True

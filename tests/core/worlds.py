@@ -5,7 +5,15 @@ from datetime import UTC, date, datetime, time
 from hypothesis import strategies as st
 
 from zvonar.core.result import Disposition, Outcome, ScriptResult
-from zvonar.core.retry import MAX_ATTEMPTS, MAX_INTERVAL, RULE_NAMES, RetryPolicy, RetryRule
+from zvonar.core.retry import (
+    MAX_ATTEMPTS,
+    MAX_BACKOFF,
+    MAX_INTERVAL,
+    RULE_NAMES,
+    VOICEMAIL,
+    RetryPolicy,
+    RetryRule,
+)
 from zvonar.core.schedule import Window
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -19,17 +27,20 @@ answered = st.builds(
 )
 outcomes = unanswered | answered
 
+_backoffs = st.decimals(1, MAX_BACKOFF, places=1)
 rules = st.builds(
     RetryRule,
     on=st.booleans(),
     interval=st.none() | st.integers(0, MAX_INTERVAL),
     tries=st.none() | st.integers(1, MAX_ATTEMPTS),
+    backoff=st.none() | _backoffs,
 )
 policies = st.builds(
     RetryPolicy,
     max_attempts=st.integers(1, 8),
     interval=st.integers(0, MAX_INTERVAL),
-    rules=st.dictionaries(st.sampled_from(sorted(map(str, RULE_NAMES))), rules, max_size=4),
+    backoff=_backoffs,
+    rules=st.dictionaries(st.sampled_from(sorted(map(str, {*RULE_NAMES, VOICEMAIL}))), rules, max_size=4),
 )
 
 _clocks = st.times().map(lambda t: t.replace(microsecond=0, fold=0)) | st.sampled_from(
@@ -43,6 +54,7 @@ windows = st.builds(
     weekdays=st.sets(st.integers(1, 7), min_size=1).map(lambda days: tuple(sorted(days))),
     date_from=_days,
     date_till=_days,
+    holidays=st.lists(st.dates(date(2024, 1, 1), date(2027, 12, 31)), max_size=5).map(tuple),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.phone import Phone
 from zvonar.dialects.autocall.callbacks import render
-from zvonar.store import accounts, calls, campaigns
+from zvonar.store import accounts, calls, campaigns, steering
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Database
 
@@ -91,7 +91,7 @@ async def test_each_change_of_a_campaign_and_each_try_is_told_in_order(
     async with worker(db, render, meters=None):
         mine = await client(db, receiver.url())
         ids = [await add(db, mine, f"+7701000000{n}") for n in range(3)]
-        await campaigns.start(db, *mine, now=NOW)
+        await steering.start(db, *mine, now=NOW)
         await tried(db, ids[0], "busy", "waiting", answer="none")
         await tried(db, ids[0], "answered", "finished", answer="completed", end="success", seconds=6)
         # Placed, and taken back before any INVITE: nobody hears of it.
@@ -101,7 +101,7 @@ async def test_each_change_of_a_campaign_and_each_try_is_told_in_order(
         # A stop list is found at dispatch, and counts as an attempt.
         stopped = {"disposition": "blocked", "script_result": "none"}
         await move(db, ids[2], "blocked", end="stopped", attempts=1, **stopped)
-        assert await campaigns.complete_if_done(db, *mine, now=NOW)
+        assert await steering.complete_if_done(db, *mine, now=NOW)
         await receiver.until(lambda r: len(r.taken) == 7)
     heard = [post.said for post in sorted(receiver.taken, key=lambda post: post.event_id)]
     autocalls = [said["autocall"] for said in heard if "autocall" in said]
@@ -151,7 +151,7 @@ async def test_a_campaign_that_runs_from_the_first_was_never_paused(db: Database
         mine = await client(db, receiver.url(), status=CampaignStatus.running)
         call_id = await add(db, mine, "+77010000001")
         await tried(db, call_id, "busy", "finished", answer="none", end="attempts_exhausted")
-        assert await campaigns.complete_if_done(db, *mine, now=NOW)
+        assert await steering.complete_if_done(db, *mine, now=NOW)
         await receiver.until(lambda r: len(r.taken) == 3)
     heard = [post.said for post in sorted(receiver.taken, key=lambda post: post.event_id)]
     assert [next(iter(said)) for said in heard] == ["autocall", "call", "autocall"]

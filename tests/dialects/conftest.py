@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar, Router
+from litestar.exceptions import HTTPException
 from psycopg.conninfo import conninfo_to_dict
 
 from zvonar.core.call import CallState, Next, after_attempt
@@ -24,6 +25,8 @@ from zvonar.core.result import CallEnd, Cause, Disposition, Outcome
 from zvonar.core.retry import RetryPolicy
 from zvonar.core.schedule import ALL_DAY
 from zvonar.core.script import Node, Prompt, Reaction, Script, Step
+from zvonar.dialects.amocrm import routes as amocrm_routes
+from zvonar.dialects.autocall import routes as autocall_routes
 from zvonar.dialects.callo import routes as callo_routes
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import outcomes as uis_outcomes
@@ -32,6 +35,7 @@ from zvonar.dialects.uis.media import Media as UisMedia
 from zvonar.reports import postgres
 from zvonar.reports.filling import Filling
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.service.app import _http_error
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import Converter
 from zvonar.speech.library import Library
@@ -63,6 +67,7 @@ class Tenant:
         self.account = account
         self.callo = keys[callo_routes.KEY_KIND]
         self.uis = keys[uis_routes.KEY_KIND]
+        self.autocall = keys[autocall_routes.KEY_KIND]
 
 
 class House:
@@ -102,16 +107,23 @@ class House:
                     media=UisMedia(recordings=self.media.recordings),
                 )
             ),
+            *autocall_routes.routes(self.autocall(self.db)),
+            *amocrm_routes.routes(amocrm_routes.Service(db=self.db, now=lambda: self.clock)),
         ]
         self.client = _client(routers)
         # A second process of the API, which remembers nothing of what the first has seen.
         self.neighbours_db = Database(dsn)
         self.run(self.neighbours_db.__aenter__())
         callo = callo_routes.Service(db=self.neighbours_db, now=lambda: self.clock, media=self.media)
-        self.neighbour = _client(callo_routes.routes(callo))
+        self.neighbour = _client(
+            [*callo_routes.routes(callo), *autocall_routes.routes(self.autocall(self.neighbours_db))]
+        )
         self.run(sessions.ensure_months(self.db, now=self.clock))
         town = trunks.NewTrunk(name="town", settings={}, trial=True, caller_ids=["+70009990000"])
         self.trunk = self.run(trunks.put(self.db, town))
+
+    def autocall(self, db: Database) -> autocall_routes.Service:
+        return autocall_routes.Service(db=db, now=lambda: self.clock, library=self.library)
 
     def close(self) -> None:
         self.run(self.client.aclose())
@@ -136,7 +148,11 @@ class House:
         self, *, balance: str = "1000", timezone: str = "Europe/Moscow", countries: tuple[str, ...] = ("RU",)
     ) -> Tenant:
         name = f"tenant {next(_serial)}"
-        keys = {callo_routes.KEY_KIND: f"callo-{name}", uis_routes.KEY_KIND: f"uis-{name}"}
+        keys = {
+            callo_routes.KEY_KIND: f"callo-{name}",
+            uis_routes.KEY_KIND: f"uis-{name}",
+            autocall_routes.KEY_KIND: f"autocall-{name}".replace(" ", "-"),
+        }
         added = accounts.add(
             self.db,
             name=name,
@@ -213,12 +229,22 @@ class House:
             f"(SELECT coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {table} t)"
             for table in (
                 *("calls", "campaigns", "campaign_guards", "campaign_tallies", "accounts", "attempts"),
-                *("clips", "outbox", "stop_list", "phone_lists", "ledger"),
+                *(
+                    "clips",
+                    "outbox",
+                    "stop_list",
+                    "phone_lists",
+                    "ledger",
+                    "contacts",
+                    "campaign_lists",
+                    "scenarios",
+                    "idempotency_keys",
+                ),
             )
         )
         numbers = (
             "(SELECT md5(string_agg(r::text, '|' ORDER BY r::text)) FROM rate_limits r"
-            " WHERE scope <> 'callo.key')"
+            " WHERE scope <> 'callo.key' AND scope <> 'autocall.key')"
         )
         return str(self.run(self.db.value(f"SELECT concat_ws('/', {parts}, {numbers})")))  # type: ignore[arg-type]
 
@@ -302,7 +328,8 @@ class House:
 
 
 def _client(routers: Sequence[Router]) -> httpx.AsyncClient:
-    app = Litestar(routers, openapi_config=None, logging_config=None)
+    handling = {HTTPException: _http_error}
+    app = Litestar(routers, openapi_config=None, logging_config=None, exception_handlers=handling)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://house.test")
 

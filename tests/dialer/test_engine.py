@@ -21,7 +21,7 @@ from zvonar.dialer.engine import Dialer
 from zvonar.line.fake import FakeGateway, FakeLine
 from zvonar.line.line import Dialled, GatewayLost
 from zvonar.speech import SpeechFailed
-from zvonar.store import campaigns
+from zvonar.store import steering
 from zvonar.store.db import Database
 from zvonar.store.epochs import Fenced
 from zvonar.store.server import PostgresServer
@@ -517,9 +517,9 @@ async def test_a_paused_campaign_stops_and_goes_on(db: Database) -> None:
     campaign = await world.campaign([town(1) for _ in range(10)])
     async with dialling(db, gateway) as dialer:
         await up(gateway, 2)
-        await campaigns.pause(db, campaign.account_id, campaign.campaign_id, now=now())
+        await steering.pause(db, campaign.account_id, campaign.campaign_id, now=now())
         await until(lambda: _true(dialer.in_hand == 0))
         assert await world.leased() == 0
         assert len(await world.legs()) < 10
-        await campaigns.start(db, campaign.account_id, campaign.campaign_id, now=now())
+        await steering.start(db, campaign.account_id, campaign.campaign_id, now=now())
         await finished(world, gateway)

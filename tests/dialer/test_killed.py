@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from zvonar.core.campaign import LostPolicy
-from zvonar.store import campaigns
+from zvonar.store import steering
 from zvonar.store.calls import Call
 from zvonar.store.db import Database
 
@@ -95,7 +95,7 @@ async def test_whatever_step_it_dies_at_each_call_ends_and_rings_once(
     await world.campaign(running=False)
     chosen = await world.add(town(1, ring=1))
     others = [await world.add(town(digit)) for digit in (1, 2, 7)]
-    await campaigns.start(db, world.account.account_id, world.campaigns[0].campaign_id, now=now())
+    await steering.start(db, world.account.account_id, world.campaigns[0].campaign_id, now=now())
     async with dialer(plant, dsn, step=step, call_id=chosen) as victim:
         assert await ended(victim) == -signal.SIGKILL
     await finish(plant, world)
@@ -121,7 +121,7 @@ async def test_when_asterisk_dies_too_what_it_wrote_down_is_settled_and_the_rest
     world = await World(db).settle()
     await world.campaign(running=False, lost=policy, ring_timeout=10)
     brief, talking = await world.add(town(7)), await world.add(town(1, ring=2))
-    await campaigns.start(db, world.account.account_id, world.campaigns[0].campaign_id, now=now())
+    await steering.start(db, world.account.account_id, world.campaigns[0].campaign_id, now=now())
     async with dialer(plant, dsn, step="at prompt", call_id=talking) as victim:
         assert await ended(victim) == -signal.SIGKILL
     first = {leg.call_id: leg.leg_id for leg in await world.legs()}

@@ -22,7 +22,7 @@ from zvonar.dialer.engine import Dialer
 from zvonar.dialer.prompts import Prompts
 from zvonar.line.asterisk.town import number
 from zvonar.line.line import Gateway
-from zvonar.store import accounts, calls, campaigns, trunks
+from zvonar.store import accounts, calls, campaigns, steering, trunks
 from zvonar.store.accounts import Account
 from zvonar.store.calls import Call, NewCall
 from zvonar.store.campaigns import Campaign
@@ -129,7 +129,7 @@ class World:
         for phone in phones:
             await self.add(phone, made)
         if running:
-            await campaigns.start(self.db, made.account_id, made.campaign_id, now=now())
+            await steering.start(self.db, made.account_id, made.campaign_id, now=now())
         return made
 
     async def add(self, phone: str, campaign: Campaign | None = None, *, at: datetime | None = None) -> int:

@@ -122,7 +122,7 @@ def test_every_rejected_row_has_its_line_and_reason() -> None:
         ("+79161234570;e\x00;x", "label_invalid"),
         (f"+79161234570;{'e' * 201};x", "label_invalid"),
         (f"+79161234570;e;{'x' * 4001}", "text_invalid"),
-        ('+79161234570;e;"<audio id=""1""/>"', "text_invalid"),
+        ('+79161234570;e;"<audio id=""1"">"', "text_invalid"),
         ('"+79161234570;e;x', "quotes"),
         ('+79161234570;"e"f;x', "quotes"),
         (f"+79161234570;e;{'x' * sheet.MAX_LINE}", "line_too_long"),

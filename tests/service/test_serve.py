@@ -209,3 +209,9 @@ def test_the_address_and_what_is_served_there(service: House) -> None:
     status, described = service.get("/schema/openapi.json")
     assert status == 200
     assert "/v2.0" in json.loads(described)["paths"]
+    status, page = service.get("/docs")
+    assert status == 200
+    assert b"swagger-ui-bundle.js" in page
+    status, described = service.get("/docs/openapi.json")
+    assert status == 200
+    assert "/api/v1/autocalls" in json.loads(described)["paths"]

@@ -353,7 +353,9 @@ LAWS = {
             SELECT campaign_id, k.key, sum(k.n) AS n FROM calls, LATERAL (VALUES
                 ('state/' || state, 1), ('end/' || call_end, 1), ('attempts', attempts), ('seconds', talk_seconds),
                 ('cost', (cost * 10000)::bigint), (CASE WHEN call_end IS NOT NULL THEN 'result/'
-                    || coalesce(disposition, 'none') || '/' || coalesce(script_result, 'none') END, 1)) k (key, n)
+                    || coalesce(disposition, 'none') || '/' || coalesce(script_result, 'none') END, 1),
+                (CASE WHEN recalled_at IS NOT NULL THEN 'recalled/' || coalesce(disposition, 'none') || '/'
+                    || coalesce(script_result, 'none') END, 1)) k (key, n)
             WHERE k.key IS NOT NULL GROUP BY 1, 2 HAVING sum(k.n) <> 0
         )
         SELECT * FROM counted FULL JOIN real USING (campaign_id, key) WHERE counted.n IS DISTINCT FROM real.n""",

@@ -10,7 +10,7 @@ from zvonar.core.call import CallState, Next
 from zvonar.core.campaign import CallOverrides
 from zvonar.core.errors import CampaignNotFound, NoMoney
 from zvonar.core.result import CallEnd, Disposition, Outcome
-from zvonar.store import calls, campaigns, clips, epochs, phone_lists
+from zvonar.store import calls, campaigns, clips, epochs, phone_lists, steering
 from zvonar.store.calls import CampaignClosed, LabelTaken
 from zvonar.store.campaigns import NotAllowedNow
 
@@ -99,7 +99,7 @@ async def finish_everything(world: World) -> None:
     for call in await world.lease():
         await calls.leave_queue(world.db, call, state="removed", call_end="removed", now=world.now)
     of = world.campaign
-    assert await campaigns.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
+    assert await steering.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
 
 
 async def test_completed_campaign_is_woken_by_a_new_call(world: World) -> None:
@@ -139,7 +139,7 @@ async def test_cancelled_campaign_takes_no_calls_and_never_starts(world: World) 
     with pytest.raises(CampaignClosed):
         await load(world, [world.new()])
     with pytest.raises(NotAllowedNow):
-        await campaigns.start(world.db, world.account.account_id, world.campaign.campaign_id, now=world.now)
+        await steering.start(world.db, world.account.account_id, world.campaign.campaign_id, now=world.now)
     assert await world.dump() == before
 
 
@@ -239,7 +239,7 @@ async def test_empty_queue_at_the_end_of_a_campaign_s_dates(world: World) -> Non
     for _ in range(3):
         await world.add()
     of = world.campaign
-    assert await campaigns.expire_queue(world.db, of.account_id, of.campaign_id, now=world.now) == 3
+    assert await steering.expire_queue(world.db, of.account_id, of.campaign_id, now=world.now) == 3
     assert (await world.tallies())["end/expired"] == 3
     assert await world.dialled(up)
     await world.check_laws()

@@ -9,7 +9,7 @@ import pytest
 from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.errors import CampaignNotFound, NoMoney, SettingsInvalid
 from zvonar.core.script import Prompt, plain
-from zvonar.store import campaigns, phone_lists
+from zvonar.store import campaigns, phone_lists, steering
 
 pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
@@ -58,8 +58,8 @@ async def test_another_account_s_campaign_is_not_found(world: World) -> None:
     foreign = msgspec.structs.replace(world.campaign, account_id=other.account_id)
     for attempt in (
         campaigns.change(world.db, foreign, now=world.now),
-        campaigns.start(world.db, other.account_id, world.campaign.campaign_id, now=world.now),
-        campaigns.pause(world.db, other.account_id, world.campaign.campaign_id, now=world.now),
+        steering.start(world.db, other.account_id, world.campaign.campaign_id, now=world.now),
+        steering.pause(world.db, other.account_id, world.campaign.campaign_id, now=world.now),
     ):
         with pytest.raises(CampaignNotFound):
             await attempt
@@ -69,9 +69,9 @@ async def test_pausing_and_starting_again_holds_max_cost_once(world: World) -> N
     world.campaign = await world.new_campaign(max_cost=Decimal(100))
     ids = world.campaign.account_id, world.campaign.campaign_id
     for _ in range(3):
-        await campaigns.pause(world.db, *ids, now=world.now)
-        await campaigns.start(world.db, *ids, now=world.now)
-    await campaigns.start(world.db, *ids, now=world.now)
+        await steering.pause(world.db, *ids, now=world.now)
+        await steering.start(world.db, *ids, now=world.now)
+    await steering.start(world.db, *ids, now=world.now)
     assert (await world.purse()).held == 100
     await world.check_laws()
 
@@ -80,7 +80,7 @@ async def test_campaign_that_cannot_hold_its_max_cost_does_not_start(world: Worl
     world.campaign = await world.new_campaign(running=False, max_cost=Decimal(1001))
     before = await world.dump()
     with pytest.raises(NoMoney):
-        await campaigns.start(world.db, world.campaign.account_id, world.campaign.campaign_id, now=world.now)
+        await steering.start(world.db, world.campaign.account_id, world.campaign.campaign_id, now=world.now)
     assert await world.dump() == before
 
 
@@ -113,19 +113,19 @@ async def test_max_cost_given_to_a_campaign_that_rests_is_held_when_it_starts(wo
     world.campaign = await world.new_campaign(running=False)
     await changed(world, Decimal(70))
     assert (await world.purse()).held == 0
-    await campaigns.start(world.db, world.campaign.account_id, world.campaign.campaign_id, now=world.now)
+    await steering.start(world.db, world.campaign.account_id, world.campaign.campaign_id, now=world.now)
     assert (await world.purse()).held == 70
 
 
 async def test_completion_waits_for_the_last_call_and_gives_the_rest_back(world: World) -> None:
     world.campaign = await world.new_campaign(max_cost=Decimal(100))
     ids = world.campaign.account_id, world.campaign.campaign_id
-    assert not await campaigns.complete_if_done(world.db, *ids, now=world.now)
+    assert not await steering.complete_if_done(world.db, *ids, now=world.now)
     leg = await world.placed(await world.leased(), held_by_campaign=True)
-    assert not await campaigns.complete_if_done(world.db, *ids, now=world.now)
+    assert not await steering.complete_if_done(world.db, *ids, now=world.now)
     await world.rung(leg, seconds=60)
-    assert await campaigns.complete_if_done(world.db, *ids, now=world.now)
-    assert not await campaigns.complete_if_done(world.db, *ids, now=world.now)
+    assert await steering.complete_if_done(world.db, *ids, now=world.now)
+    assert not await steering.complete_if_done(world.db, *ids, now=world.now)
     purse = await world.purse()
     assert (purse.balance, purse.held) == (994, 0)
     found = await campaigns.get(world.db, *ids)
@@ -136,8 +136,8 @@ async def test_completion_waits_for_the_last_call_and_gives_the_rest_back(world:
 async def test_change_of_status_is_one_event_with_the_campaign_as_it_was(world: World) -> None:
     ids = world.campaign.account_id, world.campaign.campaign_id
     await world.add()
-    await campaigns.pause(world.db, *ids, now=world.now)
-    await campaigns.pause(world.db, *ids, now=world.now)
+    await steering.pause(world.db, *ids, now=world.now)
+    await steering.pause(world.db, *ids, now=world.now)
     statement = "SELECT payload FROM outbox WHERE kind = 'campaign' ORDER BY event_id"
     said = [payload for (payload,) in await world.all(statement)]
     assert [payload["status"] for payload in said] == ["running", "paused"]

@@ -1,13 +1,15 @@
 """What if sixteen do it at the same moment?"""
 
 import asyncio
+import random
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from zvonar.core.leg import LegId
-from zvonar.store import calls, campaigns, epochs, legs
+from zvonar.store import calls, campaigns, epochs, legs, steering
 from zvonar.store.legs import Refusal
 
 pytestmark = pytest.mark.asyncio
@@ -101,6 +103,39 @@ async def test_placements_and_ends_of_one_account_never_wait_in_a_ring(world: Wo
     assert (await world.tallies())["state/finished"] > 8
 
 
+async def test_ends_in_batches_and_placements_never_wait_in_a_ring(world: World) -> None:
+    """Several campaigns with guards, trunks and shards in each batch, in an order of its own."""
+    trunks = [world.trunk, await world.new_trunk(), await world.new_trunk()]
+    leased: list[tuple[Any, Any]] = []
+    for _ in range(3):
+        world.campaign = await world.new_campaign(max_cost=Decimal(320))
+        for _ in range(40):
+            await world.add()
+        leased += [(world.campaign, call) for call in await world.lease()]
+    todo = iter(random.Random(1).sample(leased, len(leased)))
+
+    async def dialer(number: int) -> None:
+        dice = random.Random(number)
+        up: list[legs.LegEnd] = []
+        for campaign, call in todo:
+            trunk = dice.choice(trunks)
+            leg = await world.placed(call, trunk_id=trunk.trunk_id, held_by_campaign=True, max_channels=1000)
+            assert await world.dialled(leg)
+            await world.answered(leg)
+            ending = world.ending(leg, seconds=6)
+            up.append(msgspec.structs.replace(ending, campaign_id=campaign.campaign_id))
+            if len(up) == 4:
+                await legs.end_all(world.db, dice.sample(up, 4), now=world.now)
+                up.clear()
+        await legs.end_all(world.db, up, now=world.now)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(dialer(number))
+    await world.check_laws()
+    assert await world.all("SELECT count(*) FROM calls WHERE state <> 'finished'") == [(0,)]
+
+
 async def test_placement_under_way_is_seen_by_the_dialer_that_takes_over(world: World) -> None:
     waiting = [await world.leased() for _ in range(MANY)]
     placing = [asyncio.create_task(world.place(call)) for call in waiting]
@@ -118,7 +153,7 @@ async def test_completed_campaign_never_has_an_open_call(world: World) -> None:
         for call in await world.lease():
             await calls.leave_queue(world.db, call, state="removed", call_end="removed", now=world.now)
         ending = (
-            campaigns.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
+            steering.complete_if_done(world.db, of.account_id, of.campaign_id, now=world.now)
             for _ in range(4)
         )
         await asyncio.gather(*(world.add() for _ in range(3)), *ending)

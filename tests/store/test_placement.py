@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from zvonar.core.leg import LegId
-from zvonar.store import campaigns, epochs, legs, stoplist, trunks
+from zvonar.store import epochs, legs, steering, stoplist, trunks
 from zvonar.store.calls import Leased
 from zvonar.store.legs import Refusal
 
@@ -108,7 +108,7 @@ async def ask_for_removal(world: World, call: Leased) -> None:
 
 
 async def pause(world: World, call: Leased) -> None:
-    await campaigns.pause(world.db, call.account_id, call.campaign_id, now=world.now)
+    await steering.pause(world.db, call.account_id, call.campaign_id, now=world.now)
 
 
 async def take_the_lease_away(world: World, call: Leased) -> None:

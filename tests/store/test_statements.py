@@ -76,17 +76,62 @@ SAMPLES: dict[str, Any] = {
     "networks": ["127.0.0.0/8"],
     **dict.fromkeys(("employee_id", "customer_id", "communication_id"), 1),
     **dict.fromkeys(("domain_name", "color", "comment", "full_name", "extension", "token", "beginning"), "x"),
-    "expires_at": NOW,
     **dict.fromkeys(("active", "blocked", "is_active", "is_system"), True),
+    **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
+    **dict.fromkeys(("client_id",), "x"),
+    **dict.fromkeys(("archived", "locked"), True),
+    **{name: Jsonb({}) for name in ("script", "variables")},
+    "phone_list_ids": [1],
+    "content_type": "x",
+    **dict.fromkeys(("purpose", "after_phone"), "x"),
+    "all": True,
+    "clip_ids": [1],
+    "reasons": ["x"],
+    "stop_untils": [NOW],
+    **dict.fromkeys(("autostart", "over"), True),
+    "waits": "awaiting",
+    "details": Jsonb({}),
+    **dict.fromkeys(("open_until", "opens_at"), NOW),
+    "digits": 5,
+    "due_ats": [NOW],
+    "moderated": True,
+    **{name: [1] for name in ("cap_attempts", "cap_seconds")},
+    # The CRM.
+    **dict.fromkeys(("user_id", "pipeline_id", "task_id"), 1),
+    **dict.fromkeys(("tail", "role", "lang", "destination", "pattern", "redirect_uri"), "x"),
+    **{name: [1] for name in ("user_ids", "card_ids", "note_ids", "tag_ids", "from_ids", "to_ids", "sorts")},
+    **{name: [1] for name in ("responsibles", "creators", "updaters")},
+    **{name: ["x"] for name in ("tails", "names", "colors", "note_types", "types")},
+    **{name: ["contact"] for name in ("card_kinds", "from_kinds", "to_kinds")},
+    **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
+    **{name: [NOW] for name in ("created_ats", "updated_ats")},
+    **{name: [True] for name in ("mains", "unsorteds")},
+    "cards": Jsonb([]),
+    "expires_at": NOW,
 }
 # Arrays of what an integer holds.
-SMALL = {"limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {"cap_attempts", "cap_seconds", "sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
-    ("campaigns.SET_STATUS", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("campaign_facts.PAGE", "statuses"): ["x"],
+    ("campaign_facts.COUNT", "statuses"): ["x"],
+    ("idempotency.KEEP", "fingerprint"): b"x",
+    ("crm_pipelines.ADD", "sort"): 1,
+    ("crm_hooks.TELL", "settings"): ["x"],
+    ("crm_hooks.SUBSCRIBE", "settings"): ["x"],
+    **{
+        (f"{statement}", "kind"): "contact"
+        for statement in (
+            "crm_entities.BY_IDS",
+            "crm_entities.LOCK",
+            "crm_tags.BY_IDS",
+            "crm_tags.PUT",
+            "crm_tags.PAGE",
+        )
+    },
 }
 # What a caller may leave out, and the driver then sends without a type.
 NULLABLE = {
@@ -146,6 +191,32 @@ NULLABLE = {
     ),
     *("expires_at@keys.ADD", "blocked@keys.CHANGE", "comment@directories.PUT_VIRTUAL_NUMBER"),
     *(f"{name}@directories.PUT_EMPLOYEE" for name in ("employee_id", "email", "phone", "extension")),
+    *(
+        f"{name}@campaign_facts.{statement}"
+        for name in ("statuses", "name", "client_id", "created_from", "created_till")
+        for statement in ("PAGE", "COUNT")
+    ),
+    *(
+        f"{name}@call_facts.{statement}"
+        for name in ("outcomes", "phone", "extra", "locked", "updated_from", "updated_till")
+        for statement in ("FILTERED_PAGE", "COUNT")
+    ),
+    *(
+        "name@contacts.LISTS",
+        "name@contacts.COUNT_LISTS",
+        "phone@contacts.CONTACTS",
+        "at@campaign_facts.ARCHIVE",
+    ),
+    *("variables@contacts.CHANGE", "timezone@contacts.CHANGE"),
+    *("outcomes@copying.COUNT", "outcomes@copying.CALLS"),
+    *(
+        f"{name}@{statement}"
+        for name in ("waits", "details")
+        for statement in ("campaigns.ADD", "steering.START")
+    ),
+    "details@steering.PAUSE",
+    *("open_until", "cap_attempts", "cap_seconds"),
+    *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")

@@ -12,7 +12,7 @@ from zvonar.core.campaign import CampaignStatus
 from zvonar.core.errors import NoMoney
 from zvonar.core.leg import LegId
 from zvonar.core.result import CallEnd, Disposition, Outcome
-from zvonar.store import calls, campaigns, epochs, legs, phone_lists
+from zvonar.store import calls, campaigns, epochs, legs, phone_lists, steering
 from zvonar.store.calls import Leased
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
@@ -157,16 +157,16 @@ class Walk:
         of = self.world.campaign
         current = await campaigns.get(self.world.db, of.account_id, of.campaign_id)
         if current.status is CampaignStatus.running:
-            await campaigns.pause(self.world.db, of.account_id, of.campaign_id, now=self.world.now)
+            await steering.pause(self.world.db, of.account_id, of.campaign_id, now=self.world.now)
             return
         try:
-            await campaigns.start(self.world.db, of.account_id, of.campaign_id, now=self.world.now)
+            await steering.start(self.world.db, of.account_id, of.campaign_id, now=self.world.now)
         except NoMoney:
             assert of.settings.max_cost is not None
 
     async def complete(self) -> None:
         of = self.world.campaign
-        done = await campaigns.complete_if_done(
+        done = await steering.complete_if_done(
             self.world.db, of.account_id, of.campaign_id, now=self.world.now
         )
         assert not (done and set(self.states.values()) - set(FINAL))

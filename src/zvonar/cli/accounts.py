@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from zvonar.cli.common import fail, now, sentences, show, with_database
+from zvonar.core.control import parse_caps
+from zvonar.core.phone import parse
 from zvonar.delivery.letters import checked_email
 from zvonar.service.operations import add_account
 from zvonar.store import accounts, webhook_secrets
@@ -62,23 +64,63 @@ def add(
 @sentences
 def set_(
     account: Annotated[str, typer.Argument(help="Its id or name.")],
-    email: Annotated[str, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")],
+    email: Annotated[str | None, typer.Option(help="Whom to tell what goes wrong; empty for nobody.")] = None,
+    phone: Annotated[
+        str | None, typer.Option(help="Where texts to the owner go, +74951234567; empty for nowhere.")
+    ] = None,
+    caps: Annotated[
+        str | None,
+        typer.Option(
+            help="How often all campaigns may dial one number, such as 1/1d,2/7d; empty for no caps."
+        ),
+    ] = None,
+    moderated: Annotated[
+        bool | None, typer.Option("--moderated/--not-moderated", help="Campaigns run once they are approved.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Change an account."""
+    """Change an account; what is not given stays as it is."""
     wanted = checked_email(email) if email else None
+    limits = None if caps is None else parse_caps(caps)
 
     async def change(db: Database) -> accounts.Account:
         found = await accounts.named(db, account)
-        return await accounts.set_email(db, found.account_id, wanted)
+        if email is not None:
+            found = await accounts.set_email(db, found.account_id, wanted)
+        if phone is not None:
+            number = parse(phone, country=next(iter(found.countries), ""), trial=True).e164 if phone else None
+            found = await accounts.set_phone(db, found.account_id, number)
+        if limits is not None or moderated is not None:
+            found = await accounts.set_control(
+                db,
+                found.account_id,
+                moderated=found.moderated if moderated is None else moderated,
+                caps=found.caps if limits is None else limits,
+            )
+        return found
 
     changed = with_database(change)
-    document = {"account_id": changed.account_id, "name": changed.name, "email": changed.email}
-    show(
-        document,
-        as_json=json,
-        lines=lambda: f"Account {changed.name} hears of trouble at {changed.email or '-'}.",
-    )
+    document = {
+        "account_id": changed.account_id,
+        "name": changed.name,
+        "email": changed.email,
+        "phone": changed.phone,
+        "moderated": changed.moderated,
+        "caps": [{"attempts": cap.attempts, "seconds": cap.seconds} for cap in changed.caps],
+    }
+
+    def lines() -> str:
+        often = ", ".join(f"{cap.attempts} in {cap.seconds} s" for cap in changed.caps)
+        return "\n".join(
+            [
+                f"Account {changed.name} hears of trouble at {changed.email or '-'}, "
+                f"and gets texts at {changed.phone or '-'}.",
+                f"Its campaigns dial one number at most {often or 'as often as each allows'}.",
+                f"Its campaigns {'wait for approval' if changed.moderated else 'need no approval'}.",
+            ]
+        )
+
+    show(document, as_json=json, lines=lines)
 
 
 @commands.command("webhook-secret")

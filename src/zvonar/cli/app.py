@@ -2,7 +2,18 @@
 
 import typer
 
-from zvonar.cli import accounts, campaigns, deliveries, demo, home, imports, phone_lists, serve, trunks
+from zvonar.cli import (
+    accounts,
+    campaigns,
+    control,
+    deliveries,
+    demo,
+    home,
+    imports,
+    phone_lists,
+    serve,
+    trunks,
+)
 
 app = typer.Typer(
     name="zvonar",
@@ -18,6 +29,11 @@ app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
 campaigns.commands.command("import")(imports.import_)
+campaigns.commands.command("preflight")(control.preflight_)
+campaigns.commands.command("show")(control.show_)
+campaigns.commands.command("cancel")(control.cancel)
+campaigns.commands.command("approve")(control.approve)
+campaigns.commands.command("reject")(control.reject)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")

@@ -13,7 +13,7 @@ from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
 from zvonar.core.errors import SettingsInvalid
 from zvonar.core.schedule import parse_window
 from zvonar.core.script import Prompt, Script, plain
-from zvonar.store import accounts, campaigns
+from zvonar.store import accounts, campaigns, steering
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
 
@@ -93,9 +93,9 @@ def set_(
         )
         stored = await campaigns.change(db, changed, now=now())
         if paused is True:
-            stored = await campaigns.pause(db, stored.account_id, campaign, now=now())
+            stored = await steering.pause(db, stored.account_id, campaign, now=now())
         elif paused is False:
-            stored = await campaigns.start(db, stored.account_id, campaign, now=now())
+            stored = await steering.start(db, stored.account_id, campaign, now=now())
         return stored
 
     _show(with_database(changing), json)
@@ -151,6 +151,9 @@ def _show(campaign: Campaign, as_json: bool) -> None:
         "name": campaign.name,
         "type": str(campaign.type),
         "status": str(campaign.status),
+        "waits": campaign.waits,
+        "reason": campaign.reason,
+        "reason_details": campaign.reason_details,
         "calls": campaign.calls,
         "created_at": campaign.created_at,
         "settings": msgspec.to_builtins(campaign.settings, builtin_types=(datetime, Decimal)),

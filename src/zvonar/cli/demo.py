@@ -35,7 +35,7 @@ from zvonar.service import logs
 from zvonar.service.home import Home
 from zvonar.service.operations import add_account
 from zvonar.service.supervisor import ROLES, Serving, Supervisor
-from zvonar.store import accounts, calls, campaigns, outbox, phone_lists
+from zvonar.store import accounts, calls, campaigns, outbox, phone_lists, steering
 from zvonar.store.calls import NewCall
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
@@ -213,7 +213,7 @@ async def _campaign(
             db, keys["account_id"], campaign.campaign_id, numbers, name="demo", rejected=0, now=now()
         )
         began = time.monotonic()
-        await campaigns.start(db, campaign.account_id, campaign.campaign_id, now=now())
+        await steering.start(db, campaign.account_id, campaign.campaign_id, now=now())
         tallies = await _watch(db, campaign, count, show, stopping)
         if tallies is None:
             return

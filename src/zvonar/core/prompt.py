@@ -2,7 +2,9 @@
 
 from msgspec import Struct
 
+from zvonar.core import markup
 from zvonar.core.errors import SettingsInvalid
+from zvonar.core.markup import MarkupInvalid
 
 MAX_TEXT = 4000
 MAX_NAME = 200  # characters of a node's or a status's name
@@ -29,4 +31,9 @@ class Prompt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingsInvalid(f"{where} has a text of more than {MAX_TEXT} characters.")
         if self.text is not None and not storable(self.text):
             raise SettingsInvalid(f"{where} has a text with a NUL or half a character.")
+        if self.text is not None:
+            try:
+                markup.parse(self.text)
+            except MarkupInvalid as exc:
+                raise SettingsInvalid(f"{where} has markup that cannot be read: {exc.detail}") from None
         return self

@@ -165,7 +165,7 @@ class ReactionOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.email_to is not None or self.email_subject is not None or self.email_text is not None:
             changes["email"] = Email(
                 to=self.email_to or (letter.to if letter else None),
-                subject=self.email_subject or (letter.subject if letter else self.email_text or "-"),
+                subject=self.email_subject or (letter.subject if letter else _first_line(self.email_text)),
                 text=self.email_text or (letter.text if letter else self.email_subject or "-"),
             )
         if self.phone is not None or self.sip_name is not None:
@@ -188,6 +188,11 @@ class Triggered(Struct, frozen=True, kw_only=True):
     choice: str | None  # the key or word; None for a reaction to silence
     at: datetime
     reaction: Reaction
+
+
+def _first_line(text: str | None) -> str:
+    """What a letter is about that was given no subject."""
+    return (text or "").strip().partition("\n")[0].strip()[:MAX_NAME] or "-"
 
 
 def is_web_address(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""May we dial now? If not, when next? Daily window, weekdays and date range in one time zone.
+"""May we dial now, and until when? If not, when next? Daily window, weekdays, holidays and dates, by some clocks.
 
 A window is half-open, [start, end). One that ends at or before its start runs over midnight and belongs to
 the day on which it began; equal ends mean the whole calendar day. Local times that a DST change skips or
@@ -7,7 +7,8 @@ the window.
 """
 
 from bisect import bisect_left
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ _LAST = datetime(9999, 12, 28, tzinfo=UTC)
 # A weekday comes round in a week. DST may skip a short window on that day, and a zone that crosses the date
 # line a whole day; both together need three weeks at most.
 _HORIZON = timedelta(weeks=4)
+MAX_HOLIDAYS = 366
 
 
 class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,7 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weekdays: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)  # ISO: Monday is 1
     date_from: date | None = None  # first day, inclusive
     date_till: date | None = None  # last day, inclusive
+    holidays: tuple[date, ...] = ()  # days on which no window begins
 
     def checked(self) -> "Window":
         """Self, or SettingsInvalid."""
@@ -39,11 +42,13 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise SettingsInvalid("weekdays are 1 (Monday) to 7 (Sunday), at least one.")
         if self.date_from and self.date_till and self.date_from > self.date_till:
             raise SettingsInvalid("date_from is after date_till.")
+        if len(self.holidays) > MAX_HOLIDAYS:
+            raise SettingsInvalid(f"there are at most {MAX_HOLIDAYS} holidays.")
         if self.start.tzinfo or self.end.tzinfo:
             raise SettingsInvalid("window times are local and carry no offset.")
         return self
 
-    def is_open(self, at: datetime, zone: ZoneInfo) -> bool:
+    def is_open(self, at: datetime, zone: tzinfo) -> bool:
         """Whether dialling is allowed at this instant (`at` is aware)."""
         if not _FIRST <= at <= _LAST:
             return False
@@ -58,11 +63,11 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # After midnight of a window that began the evening before: that evening's day decides.
         return clock < self.end and self._day_allowed(today - _DAY)
 
-    def is_over(self, at: datetime, zone: ZoneInfo) -> bool:
+    def is_over(self, at: datetime, zone: tzinfo) -> bool:
         """Whether the date range has passed, so that it will never open again."""
         return self.next_opening(at, zone) is None
 
-    def next_opening(self, at: datetime, zone: ZoneInfo) -> datetime | None:
+    def next_opening(self, at: datetime, zone: tzinfo) -> datetime | None:
         """The first instant from `at` on at which dialling is allowed; None if there is none.
 
         `at` itself when it is open, else exact and in UTC. A start that DST skips becomes the first instant
@@ -78,18 +83,36 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             first_day = datetime.combine(max(self.date_from, _FIRST.date()), time(0), UTC)
             moment = max(moment, first_day - _DAY)
         began = moment
-        while moment <= _LAST and moment - began <= _HORIZON:
+        # Each holiday may take one more week's only day.
+        horizon = _HORIZON + timedelta(weeks=len(self.holidays))
+        while moment <= _LAST and moment - began <= horizon:
             if self.is_open(moment, zone):
                 return moment
             moment = self._next_edge(moment, zone)
         return None
 
-    def _next_edge(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        # Only three things can open a closed window: the clock strikes its start, a new day, or is put
+    def open_until(self, at: datetime, zone: tzinfo) -> datetime:
+        """When a window that is open at `at` closes, in UTC: it is open at every instant before. `at` where closed.
+
+        Looks no more than a week ahead; a window that stays open for longer is asked again.
+        """
+        if not self.is_open(at, zone):
+            return at
+        moment = at.astimezone(UTC)
+        limit = min(moment + timedelta(weeks=1), _LAST)
+        while moment < limit:
+            moment = self._next_edge(moment, zone)
+            if not self.is_open(moment, zone):
+                return moment
+        return limit
+
+    def _next_edge(self, moment: datetime, zone: tzinfo) -> datetime:
+        # Only four things can open or close a window: the clock strikes its start or its end, a new day, or is put
         # forward or back. So these are the only instants worth asking about.
         offset = _offset(moment, zone)
         wall = (moment + offset).replace(tzinfo=None)
-        strikes = datetime.combine(wall, self.start), datetime.combine(wall + _DAY, time(0))
+        midnight = datetime.combine(wall + _DAY, time(0))
+        strikes = datetime.combine(wall, self.start), datetime.combine(wall, self.end), midnight
         edge = min(strike for strike in strikes if strike > wall).replace(tzinfo=UTC) - offset
         if _offset(edge, zone) == offset:
             return edge
@@ -104,14 +127,66 @@ class Window(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _day_allowed(self, day: date) -> bool:
         return (
             day.isoweekday() in self.weekdays
+            and day not in self.holidays
             and (self.date_from is None or day >= self.date_from)
             and (self.date_till is None or day <= self.date_till)
         )
 
 
-def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
+def _offset(moment: datetime, zone: tzinfo) -> timedelta:
     return moment.astimezone(zone).utcoffset() or timedelta(0)
 
+
+class Schedule(Struct, frozen=True):
+    """A window by several clocks at once. All of them must show a time inside it, or, with `anywhere`, one of them."""
+
+    window: Window
+    zones: tuple[tzinfo, ...]
+    anywhere: bool = False
+
+    def is_open(self, at: datetime) -> bool:
+        """Whether dialling is allowed at this instant."""
+        return (any if self.anywhere else all)(self.window.is_open(at, zone) for zone in self.zones)
+
+    def open_until(self, at: datetime) -> datetime:
+        """Until when it is open without a break; `at` where it is closed."""
+        ends = [self.window.open_until(at, zone) for zone in self.zones]
+        return max(ends) if self.anywhere else min(ends)
+
+    def next_opening(self, at: datetime) -> datetime | None:
+        """The first instant from `at` on at which dialling is allowed; None if there is none."""
+        if self.anywhere:
+            openings = [self.window.next_opening(at, zone) for zone in self.zones]
+            return min((opens for opens in openings if opens is not None), default=None)
+        first = self.window.next_opening(at, self.zones[0])
+        if first is None:
+            return None
+        moment = first
+        while moment - first <= _HORIZON + timedelta(weeks=len(self.window.holidays)):
+            latest = moment
+            for zone in self.zones:
+                opens = self.window.next_opening(moment, zone)
+                if opens is None:
+                    return None
+                latest = max(latest, opens)
+            if latest == moment:
+                return moment
+            # Until then one of the clocks forbids it. Whether all of them allow it then is asked again.
+            moment = latest
+        return None
+
+
+def anywhere(window: Window) -> Schedule:
+    """When this window is open somewhere on earth."""
+    return Schedule(window, _EVERYWHERE, anywhere=True)
+
+
+def _quarters(first: int, last: int) -> Iterable[tzinfo]:
+    return (timezone(timedelta(minutes=minutes)) for minutes in range(first * 60, last * 60 + 1, 15))
+
+
+# Every offset that a clock on earth has had since 1973 is a whole number of quarters.
+_EVERYWHERE = tuple(_quarters(-12, 14))
 
 ALL_DAY = Window(start=time(0), end=time(0))
 

@@ -81,19 +81,22 @@ def render(event: Event) -> Sequence[Rendered]:
     subject, text = letter.subject, letter.text
     if letter.about is not None:
         subject, text = ABOUT[letter.about](letter.facts)
+    return (rendered(event, to=letter.to, subject=subject, text=text, kind=KIND),)
+
+
+def rendered(event: Event, *, to: str, subject: str, text: str, kind: str) -> Rendered:
+    """A letter that tells of an event. Raises EmailInvalid."""
     message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
-    message["To"] = checked_email(letter.to)
-    message["Subject"] = subject
+    message["To"] = checked_email(to)
+    message["Subject"] = " ".join(subject.split())  # a line break would end the header
     message["Date"] = event.at
     message["Message-ID"] = f"<event-{event.event_id}@zvonar>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text, cte="base64")
-    return (
-        Rendered(
-            kind=KIND,
-            address=f"mailto:{quote(letter.to, safe='@')}",
-            order_key=f"mail/{event.event_id}",
-            content_type=_CONTENT_TYPE,
-            body=message.as_bytes(),
-        ),
+    return Rendered(
+        kind=kind,
+        address=f"mailto:{quote(to, safe='@')}",
+        order_key=f"mail/{event.event_id}",
+        content_type=_CONTENT_TYPE,
+        body=message.as_bytes(),
     )

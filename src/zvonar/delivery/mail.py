@@ -36,6 +36,8 @@ class MailTransport:
         self._smtp = smtp
 
     async def send(self, delivery: Delivery, *, at: datetime) -> Answer:
+        if delivery.address == "mailto:":
+            return Answer(status=None, failure=Failure.nobody, final=True)
         if self._smtp is None:
             return Answer(status=None, failure=Failure.mail_off)
         message = BytesParser(policy=SMTP).parsebytes(delivery.body)

@@ -22,13 +22,16 @@ class Failure(StrEnum):
     tls = "tls"
     broken = "broken"  # the connection broke, or what came was not the protocol
     mail_off = "mail_off"  # no mail server is configured
+    sms_off = "sms_off"  # no SMS provider is configured
+    nobody = "nobody"  # the account has no address for what its owner is to get
+    unaccepted = "unaccepted"  # an SMS provider's answer does not say that it took the text
     unknown = "unknown"  # none of these; the log has the class of the exception
 
 
 class Answer(Struct, frozen=True, kw_only=True):
     """What came of one try."""
 
-    status: int | None  # HTTP or SMTP; None where none came
+    status: int | None  # HTTP, SMTP or SMPP; None where none came
     failure: Failure | None  # None: taken
     reason: str | None = (
         None  # class of the exception behind a failure; never its text, which quotes addresses

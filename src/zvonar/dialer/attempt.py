@@ -9,17 +9,18 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zvonar.core import call as calls_core
 from zvonar.core.leg import LegId
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
-from zvonar.dialer.answers import Answers
+from zvonar.dialer.gathering import Gathering
 from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
 from zvonar.dialer.routes import NoRoute, Route, Routes
 from zvonar.dialer.run import run
+from zvonar.dialer.watch import Watch
 from zvonar.line.line import (
     AlreadyExists,
     Dialled,
@@ -34,7 +35,7 @@ from zvonar.line.line import (
 from zvonar.store import legs
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
-from zvonar.store.legs import LegEnd, Placement, Refusal
+from zvonar.store.legs import Answered, LegEnd, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,9 @@ _SOON = (
     0.16,
     0.32,
 )  # seconds until a placement is tried again that only lacked a slot
+_GATHER = (
+    0.1  # seconds for which answers and ends are gathered: nothing waits for them but the trunk's channel
+)
 _WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
 _WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 
@@ -83,14 +87,29 @@ class Attempts:
     """Makes attempts over one gateway under one epoch."""
 
     def __init__(
-        self, db: Database, gateway: Gateway, routes: Routes, *, epoch: int, now: Callable[[], datetime]
+        self,
+        db: Database,
+        gateway: Gateway,
+        routes: Routes,
+        watch: Watch,
+        *,
+        epoch: int,
+        now: Callable[[], datetime],
     ) -> None:
         self._db = db
         self._gateway = gateway
         self._routes = routes
+        self._watch = watch
         self._epoch = epoch
         self._now = now
-        self._answers = Answers(db)
+        self._answers = Gathering[Answered](
+            lambda answered: db.patiently(lambda: legs.mark_answered(db, answered), what="answered"),
+            seconds=_GATHER,
+        )
+        self._ends = Gathering[LegEnd](
+            lambda ended: db.patiently(lambda: legs.end_all(db, ended, now=now()), what="record"),
+            seconds=_GATHER,
+        )
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
@@ -122,6 +141,10 @@ class Attempts:
         while True:
             try:
                 end, report = await served
+                if not _goes_on(end):
+                    # While the channel is ours: the store frees it with the record, and until then would refuse it.
+                    await self.record(plan, leg, end, report)
+                    return
             except _TakenBack:
                 return
             finally:
@@ -161,9 +184,10 @@ class Attempts:
             recording=self._gateway.recording(leg) if end.answered_at and plan.settings.record else None,
             next=after,
         )
-        await self._db.patiently(lambda: legs.end(self._db, ended, now=self._now()), what="record")
+        await self._ends.add(ended, key=ended.account_id)
         if final:
             meters.attempts.labels(outcome.disposition, outcome.script_result).inc()
+            await self._watch.heard(plan.campaign, leg.call_id, outcome)
         log.info(
             "attempt.ended" if final else "leg.ended",
             leg=str(leg),
@@ -204,15 +228,18 @@ class Attempts:
             guarded=guarded(settings),
             max_channels=settings.max_channels,
             calls_per_second=settings.calls_per_second,
+            caps=settings.caps,
             next_leg=next_leg,
         )
         pauses = iter(_SOON)
         while True:
             # Asked anew each time: the wait for a slot or for the database may have been long.
-            if not settings.window.is_open(self._now(), plan.zone):
+            now = self._now()
+            open_until = plan.hours.open_until(now)
+            if open_until is None:
                 raise WindowClosed()
             try:
-                leg = await legs.place(self._db, wanted, now=self._now())
+                leg = await legs.place(self._db, structs.replace(wanted, open_until=open_until), now=now)
             except StoreUnavailable:
                 # Whether it was committed nobody heard; a placing leg that nobody dials must not stay.
                 await self._db.patiently(
@@ -232,6 +259,8 @@ class Attempts:
             meters.refusals.labels(leg).inc()
             # The guard's clock and the pacer's differ by moments; whoever lacks more than that asks for a new slot.
             pause = next(pauses, None) if leg in (Refusal.trunk_busy, Refusal.campaign_busy) else None
+            if leg is Refusal.closed:
+                raise WindowClosed()
             if pause is None:
                 raise Refused(leg)
             await asyncio.sleep(pause)
@@ -242,8 +271,6 @@ class Attempts:
         It is placed before the failed one is recorded, so that a crash between the two never finds a call that
         no leg is dialling.
         """
-        if end.answered_at is not None or end.vanished or not goes_to_next_leg(unanswered(end)):
-            return None
         try:
             async with asyncio.timeout(_NEXT_LEG):
                 route = await self._routes.slot(plan.call, tried=tried)
@@ -278,18 +305,26 @@ class Attempts:
             return await self._take_back(plan, leg)
         try:
             async with asyncio.timeout(_WITHOUT_STORE):
-                marked = await self._db.patiently(
-                    lambda: legs.mark_dialled(
-                        self._db, account_id=plan.call.account_id, leg=leg, epoch=self._epoch, now=self._now()
-                    ),
-                    what="dialled",
-                )
+                marked = await self._db.patiently(lambda: self._mark_dialled(plan, leg), what="dialled")
         except TimeoutError:
+            return await self._take_back(plan, leg)
+        if not marked and not plan.hours.is_open(self._now()):
             return await self._take_back(plan, leg)
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
         return await self._attend(plan, line, ring_timeout=plan.settings.ring_timeout)
+
+    async def _mark_dialled(self, plan: Plan, leg: LegId) -> bool:
+        now = self._now()
+        return await legs.mark_dialled(
+            self._db,
+            account_id=plan.call.account_id,
+            leg=leg,
+            epoch=self._epoch,
+            open_until=plan.hours.open_until(now) or now,
+            now=now,
+        )
 
     async def _take_back(self, plan: Plan, leg: LegId) -> _Served:
         """Undo a leg that could not be dialled in time: by now it may be too late for its call, or forbidden."""
@@ -350,7 +385,9 @@ class Attempts:
         gone_by = (self._now() - answered_at).total_seconds()
         async with asyncio.TaskGroup() as group:
             # Beside the prompt, which waits for no disk. A cancellation ends both.
-            group.create_task(self._answers.mark(plan.call.account_id, line.leg, answered_at))
+            group.create_task(
+                self._answers.add(Answered(account_id=plan.call.account_id, leg=line.leg, at=answered_at))
+            )
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
                 await line.hang_up()
@@ -367,3 +404,8 @@ class Attempts:
         """What became of a leg whose gateway is gone: its records, or nothing."""
         known = await asyncio.to_thread(self._gateway.past, [leg])
         return known.get(leg) or LineEnd(at=self._now(), vanished=True)
+
+
+def _goes_on(end: LineEnd) -> bool:
+    """Whether this end of a leg is one after which another trunk may do better."""
+    return end.answered_at is None and not end.vanished and goes_to_next_leg(unanswered(end))

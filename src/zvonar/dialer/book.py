@@ -3,14 +3,21 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from zvonar.core.campaign import schedule_of
+from zvonar.core.control import Cap, Clock
 from zvonar.core.money import Tariff
 from zvonar.core.pacing import Pacer
-from zvonar.core.schedule import zone_of
+from zvonar.core.schedule import Schedule, zone_of
+from zvonar.core.zones import zones_for
+from zvonar.dialer.hours import Hours
 from zvonar.dialer.routes import Routes
 from zvonar.store import accounts, campaigns, trunks
 from zvonar.store.accounts import Account
+from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
+
+_REMEMBERED = 5000  # schedules; those of one campaign are as many as its callees have zones
 
 
 class Book:
@@ -23,6 +30,7 @@ class Book:
         self.campaigns: dict[int, Campaign] = {}  # running ones of a type that we can speak, by id
         self._paces: dict[int, Pacer] = {}  # of campaigns with a limit of their own
         self._payers: dict[int, tuple[Account, Tariff]] = {}
+        self._hours: dict[Schedule, Hours] = {}
 
     async def look(self) -> None:
         """Take campaigns, accounts and trunks as they are now. Raises StoreUnavailable, and changes nothing then."""
@@ -39,20 +47,48 @@ class Book:
             for campaign in running
             if campaign.settings.calls_per_second
         }
+        self._routes.weigh({campaign.campaign_id: campaign.settings.weight for campaign in running})
         self._routes.renew(carrying)
 
     def open(self, campaign: Campaign, now: datetime) -> bool:
-        """Whether the campaign's window is open."""
-        return campaign.settings.window.is_open(now, self.zone(campaign))
+        """Whether the campaign's window is open for anybody."""
+        return self._hours_of(self._schedule(campaign)).is_open(now)
 
     def opens(self, campaign: Campaign, now: datetime) -> datetime | None:
         """When it opens next; None for never."""
-        return campaign.settings.window.next_opening(now, self.zone(campaign))
+        return self._hours_of(self._schedule(campaign)).opens(now)
 
-    def zone(self, campaign: Campaign) -> ZoneInfo:
-        """Where its window is meant."""
-        own = campaign.settings.timezone
-        return zone_of(own or self._payers[campaign.account_id][0].timezone)
+    def hours(self, campaign: Campaign, call: Leased, now: datetime) -> Hours:
+        """When this callee may be dialled."""
+        settings = campaign.settings
+        if settings.clock is Clock.campaign:
+            return self._hours_of(self._schedule(campaign))
+        zones = zones_for(
+            call.phone,
+            contact=(call.overrides or {}).get("timezone"),
+            clock=settings.clock,
+            home=self._home(campaign),
+            at=now,
+        )
+        return self._hours_of(Schedule(settings.window, zones))
+
+    def caps(self, campaign: Campaign) -> tuple[Cap, ...]:
+        """How often a callee may be dialled: by this campaign's word and by its account's."""
+        return campaign.settings.caps + self._payers[campaign.account_id][0].caps
+
+    def _schedule(self, campaign: Campaign) -> Schedule:
+        return schedule_of(campaign.settings, self._payers[campaign.account_id][0].timezone)
+
+    def _home(self, campaign: Campaign) -> ZoneInfo:
+        return zone_of(campaign.settings.timezone or self._payers[campaign.account_id][0].timezone)
+
+    def _hours_of(self, schedule: Schedule) -> Hours:
+        hours = self._hours.get(schedule)
+        if hours is None:
+            if len(self._hours) > _REMEMBERED:
+                self._hours.clear()
+            hours = self._hours[schedule] = Hours(schedule)
+        return hours
 
     def pace(self, campaign: Campaign) -> Pacer | None:
         """The campaign's own limit of placements a second."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from zvonar.core.campaign import Waits
+from zvonar.core.share import Claim, portions, quotas
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts
 from zvonar.dialer.book import Book
@@ -17,8 +19,10 @@ from zvonar.dialer.prompts import Prompts
 from zvonar.dialer.recovery import Adopted, recover
 from zvonar.dialer.routes import Routes
 from zvonar.dialer.serve import Server
+from zvonar.dialer.sift import sift
+from zvonar.dialer.watch import Watch
 from zvonar.line.line import Gateway, GatewayInDoubt, GatewayLost
-from zvonar.store import calls, campaigns, epochs, sessions
+from zvonar.store import calls, epochs, sessions, steering
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
@@ -30,6 +34,7 @@ _LOOK = 1.0  # seconds between looks at campaigns and trunks when nobody notifie
 _AHEAD = 1.0  # seconds' worth of placements to lease ahead of their slots
 _AHEAD_MIN = 10
 _AHEAD_MAX = 100
+_PIECES = 10  # of a thousand calls of one campaign that are ended at one look
 _SWEEP = timedelta(seconds=10)  # between looks at campaigns in which nothing was dialled
 
 
@@ -104,8 +109,11 @@ class Dialer:
             lambda: epochs.claim(self._db, self._gateway.name, now=self._now()), what="epoch"
         )
         log.info("dialer.started", gateway=self._gateway.name, epoch=self._epoch)
-        attempts = Attempts(self._db, self._gateway, self._routes, epoch=self._epoch, now=self._now)
-        self._server = Server(self._db, self._book, attempts, self._prompts, epoch=self._epoch, now=self._now)
+        watch = Watch(self._db, now=self._now)
+        attempts = Attempts(self._db, self._gateway, self._routes, watch, epoch=self._epoch, now=self._now)
+        self._server = Server(
+            self._db, self._book, attempts, self._prompts, watch, epoch=self._epoch, now=self._now
+        )
         await self._db.patiently(lambda: sessions.ensure_months(self._db, now=self._now()), what="months")
         await self._db.patiently(self._book.look, what="look")
         while True:
@@ -155,27 +163,41 @@ class Dialer:
         ahead = _AHEAD_MAX if rate is None else int(min(_AHEAD_MAX, max(_AHEAD_MIN, rate * _AHEAD)))
         room = min(self._routes.free, ahead - self._ahead.total())
         # Nobody waits with so many calls that there is no room for another campaign's.
-        fair = max(1, ahead // max(1, len(hungry)))
-        limits = {campaign.campaign_id: self._limit(campaign, fair) for campaign in hungry}
-        wanted = [campaign for campaign in hungry if limits[campaign.campaign_id] > 0]
-        # Whoever has the fewest calls up comes first; where there is less room than campaigns, all have their turn.
-        wanted = sorted(wanted, key=lambda campaign: self._up[campaign.campaign_id])[: max(0, room)]
-        if not wanted:
-            return False
-        share = max(1, room // len(wanted))
+        fair = quotas(ahead, ((campaign.campaign_id, campaign.settings.weight) for campaign in hungry))
+        limits = {
+            campaign.campaign_id: self._limit(campaign, fair[campaign.campaign_id]) for campaign in hungry
+        }
+        # Whoever has the fewest calls up beside its weight comes first; where there is less room than campaigns, all
+        # have their turn.
+        shares = portions(
+            max(0, room),
+            {
+                campaign.campaign_id: Claim(
+                    weight=campaign.settings.weight,
+                    up=self._up[campaign.campaign_id],
+                    limit=limits[campaign.campaign_id],
+                )
+                for campaign in hungry
+            },
+        )
         asked = [
-            (campaign.account_id, campaign.campaign_id, min(share, limits[campaign.campaign_id]))
-            for campaign in wanted
+            (campaign.account_id, campaign.campaign_id, shares[campaign.campaign_id])
+            for campaign in hungry
+            if shares[campaign.campaign_id] > 0
         ]
+        if not asked:
+            return False
         leased = await calls.lease(self._db, asked, epoch=self._epoch, now=now)
         got = Counter(call.campaign_id for call in leased)
-        for call in leased:
+        sound = await sift(self._db, self._book, leased, epoch=self._epoch, now=now)
+        for call in sound:
             meters.lease_lag.observe(max(0.0, (now - call.due_at).total_seconds()))
             self._begin(self._serve(call), call.campaign_id)
         for _, campaign_id, limit in asked:
             if got[campaign_id] < limit:
                 self._due[campaign_id] = clock + _LOOK / 2
-        return bool(leased) and room > len(leased)
+        # Where many had to go back, others may be due behind them.
+        return bool(leased) and (room > len(leased) or len(sound) < len(leased))
 
     def _limit(self, campaign: Campaign, fair: int) -> int:
         """How many calls this campaign may be given now, by its own limits and for others' sake."""
@@ -244,6 +266,7 @@ class Dialer:
                     return
                 await self._book.look()
                 self._wake.set()
+                await self._turn_campaigns(now)
                 await self._end_campaigns(self._maybe_done, now)
                 if now - swept > _SWEEP:
                     # Calls also end without us: removed by a client, expired while waiting.
@@ -254,15 +277,41 @@ class Dialer:
                     await sessions.ensure_months(self._db, now=now)
                     hourly = now
 
+    async def _turn_campaigns(self, now: datetime) -> None:
+        """Say of campaigns that their window has closed or opened, and empty those that are cancelled."""
+        for campaign in list(self._book.campaigns.values()):
+            ids = campaign.account_id, campaign.campaign_id
+            is_open = self._book.open(campaign, now)
+            if campaign.waits is Waits.awaiting and is_open:
+                await steering.go_on(self._db, *ids, now=now)
+            elif campaign.waits is None and not is_open and not self._up[campaign.campaign_id]:
+                await steering.await_window(self._db, *ids, now=now)
+        for cancelled in await steering.emptying(self._db):
+            for _ in range(_PIECES):
+                ids = cancelled.account_id, cancelled.campaign_id
+                if await steering.empty(self._db, *ids, now=now):
+                    break
+
     async def _end_campaigns(self, candidates: set[int], now: datetime) -> None:
         for campaign_id in list(candidates):
             campaign = self._book.campaigns.get(campaign_id)
             if campaign is not None and not self._up[campaign_id]:
-                if self._book.opens(campaign, now) is None:
-                    await campaigns.expire_queue(self._db, campaign.account_id, campaign_id, now=now)
+                over = self._book.opens(campaign, now) is None
+                if over and not await self._expire(campaign, now):
+                    continue  # there are more, and others wait for their turn
                 if not campaign.settings.open_ended:
-                    await campaigns.complete_if_done(self._db, campaign.account_id, campaign_id, now=now)
+                    await steering.complete_if_done(
+                        self._db, campaign.account_id, campaign_id, over=over, now=now
+                    )
             candidates.discard(campaign_id)
+
+    async def _expire(self, campaign: Campaign, now: datetime) -> bool:
+        """End what waits in a campaign that is over; whether that was all."""
+        for _ in range(_PIECES):
+            if not await steering.expire_queue(self._db, campaign.account_id, campaign.campaign_id, now=now):
+                return True
+        self._maybe_done.add(campaign.campaign_id)
+        return False
 
     async def _finish(self) -> None:
         """Drain: what is not placed goes back, what is up ends by itself or is left for the next dialer."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import ceil
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct, structs
 
@@ -13,6 +12,7 @@ from zvonar.core.money import Rate
 from zvonar.core.result import Disposition, Outcome, ScriptResult, disposition_of
 from zvonar.core.retry import RetryPolicy, RetryRule
 from zvonar.core.script import Prompt, Script, ScriptReport
+from zvonar.dialer.hours import Hours
 from zvonar.line.line import LineEnd
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
@@ -27,7 +27,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     script: Script
     clips: Mapping[Prompt, Path]
     rate: Rate
-    zone: ZoneInfo  # in which the campaign's window is meant
+    hours: Hours  # when this callee may be dialled
 
     @property
     def settings(self) -> CampaignSettings:

@@ -32,7 +32,7 @@ class Prompts:
 
     async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
         if prompt.text is not None:
-            return (await self._library.spoken(prompt.text, voice)).path
+            return (await self._library.said(account_id, prompt.text, voice)).path
         clip = await self._clip(account_id, prompt)
         return (await self._library.converted(clip, voice=voice)).path
 

@@ -1,14 +1,17 @@
-"""Over which trunk may the next leg go, and when? Priority, channels and pace, first come first served.
+"""Over which trunk may the next leg go, and when? Priority, channels and pace; campaigns take turns by their weights.
 
 This paces ahead of the guard that stands in the placing statement itself, so that the guard seldom refuses.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
+
+from msgspec import Struct
 
 from zvonar.core.errors import ZvonarError
 from zvonar.core.pacing import Pacer
+from zvonar.core.share import Share
 from zvonar.dialer import meters
 from zvonar.store.calls import Leased
 from zvonar.store.trunks import Trunk
@@ -28,6 +31,7 @@ class Route:
     def __init__(self, trunk: Trunk) -> None:
         self.trunk = trunk
         self.pacer = _pacer(trunk)
+        self.share = Share()
         self.in_use = 0
         self._next_caller_id = 0
 
@@ -58,12 +62,22 @@ def caller_id(entry: str, number: int) -> str:
     return entry.replace("X" * wild, f"{number % 10**wild:0{wild}d}") if wild else entry
 
 
+class _Kind(Struct, frozen=True):
+    """What all those have in common who may go over the same trunks, first come first served among themselves."""
+
+    campaign_id: int
+    account_id: int
+    trial: bool
+    tried: frozenset[int]
+
+
 class Routes:
     """All trunks of one gateway."""
 
     def __init__(self) -> None:
         self._routes: dict[int, Route] = {}
-        self._waiting: deque[tuple[asyncio.Future[Route], Leased, Set[int]]] = deque()
+        self._waiting: dict[_Kind, deque[asyncio.Future[Route]]] = {}
+        self._weights: Mapping[int, int] = {}  # of campaigns; 1 unless known
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -80,6 +94,10 @@ class Routes:
             del self._routes[gone]
         self._serve()
 
+    def weigh(self, weights: Mapping[int, int]) -> None:
+        """Take the campaigns' weights as they are now."""
+        self._weights = weights
+
     @property
     def free(self) -> int:
         """Channels that are free over all trunks, less those who wait for one."""
@@ -88,7 +106,7 @@ class Routes:
             for route in self._routes.values()
             if route.trunk.enabled
         )
-        return max(0, free - len(self._waiting))
+        return max(0, free - sum(map(len, self._waiting.values())))
 
     @property
     def per_second(self) -> float | None:
@@ -96,16 +114,16 @@ class Routes:
         rates = [route.pacer.per_second for route in self._routes.values() if route.trunk.enabled]
         return None if any(rate <= 0 for rate in rates) else sum(rates)
 
-    def choices(self, call: Leased, *, tried: Set[int] = frozenset()) -> list[Route]:
-        """Trunks that may carry this call at all, first choice first."""
+    def _choices(self, kind: _Kind) -> list[Route]:
+        """Trunks that may carry such calls at all, first choice first."""
         return sorted(
             (
                 route
                 for route in self._routes.values()
                 if route.trunk.enabled
-                and route.trunk.trunk_id not in tried
-                and route.trunk.trial == call.trial
-                and route.trunk.account_id in (None, call.account_id)
+                and route.trunk.trunk_id not in kind.tried
+                and route.trunk.trial == kind.trial
+                and route.trunk.account_id in (None, kind.account_id)
             ),
             key=lambda route: (route.trunk.priority, route.trunk.trunk_id),
         )
@@ -117,10 +135,11 @@ class Routes:
         """
         if self._closed and not tried:
             raise Draining()
-        if not self.choices(call, tried=tried):
+        kind = _Kind(call.campaign_id, call.account_id, call.trial, frozenset(tried))
+        if not self._choices(kind):
             raise NoRoute()
         granted: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
-        self._waiting.append((granted, call, tried))
+        self._waiting.setdefault(kind, deque()).append(granted)
         self._serve()
         try:
             return await granted
@@ -140,9 +159,9 @@ class Routes:
     def close(self) -> None:
         """Grant nothing to new attempts any more; whoever waits for one is told."""
         self._closed = True
-        for granted, _, tried in self._waiting:
-            if not tried and not granted.done():
-                granted.set_exception(Draining())
+        for kind, queue in self._waiting.items():
+            if not kind.tried:
+                _tell(queue, Draining())
 
     def release(self, route: Route) -> None:
         """The channel is free again."""
@@ -151,43 +170,71 @@ class Routes:
         self._serve()
 
     def _serve(self) -> None:
-        """Grant slots to those who wait, in their order; those who cannot go yet do not hold up the others."""
+        """Grant slots to those who wait, by turns; those who cannot go yet do not hold up the others."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        still: deque[tuple[asyncio.Future[Route], Leased, Set[int]]] = deque()
-        soonest = float("inf")
-        # Which trunks are known to be exhausted for this round: most waiters want the same one.
+        # Which trunks are known to be exhausted for this round, and for how long.
         spent: dict[int, float] = {}
-        while self._waiting:
-            granted, call, tried = waiter = self._waiting.popleft()
-            if granted.done():
-                continue
-            choices = self.choices(call, tried=tried)
-            if not choices:
-                granted.set_exception(NoRoute())
-                continue
-            for route in choices:
-                trunk_id = route.trunk.trunk_id
-                if trunk_id in spent:
-                    continue
-                delay = route.pacer.delay(now) if route.in_use < route.trunk.max_channels else float("inf")
-                if delay > 0:
-                    spent[trunk_id] = delay
-                    continue
-                route.pacer.take(now)
-                route.in_use += 1
-                meters.channels.labels(route.trunk.name).set(route.in_use)
-                granted.set_result(route)
-                break
-            else:
-                soonest = min(soonest, *(spent[route.trunk.trunk_id] for route in choices))
-                still.append(waiter)
-                if len(spent) == len(self._routes):
-                    still.extend(self._waiting)
-                    self._waiting.clear()
-        self._waiting = still
-        if still and soonest < float("inf"):
+        choices: dict[_Kind, list[Route]] = {}
+        for kind, queue in list(self._waiting.items()):
+            choices[kind] = self._choices(kind)
+            if not choices[kind]:
+                _tell(queue, NoRoute())
+        while (turn := self._turn(choices, spent, now)) is not None:
+            kind, route = turn
+            route.pacer.take(now)
+            route.share.took(kind.campaign_id, self._weights.get(kind.campaign_id, 1))
+            route.in_use += 1
+            meters.channels.labels(route.trunk.name).set(route.in_use)
+            self._waiting[kind].popleft().set_result(route)
+        soonest = min(
+            (spent[route.trunk.trunk_id] for kind in self._waiting for route in choices[kind]),
+            default=float("inf"),
+        )
+        if soonest < float("inf"):
             self._timer = loop.call_at(now + soonest, self._serve)
+
+    def _turn(
+        self, choices: Mapping[_Kind, list[Route]], spent: dict[int, float], now: float
+    ) -> tuple[_Kind, Route] | None:
+        """Who goes next over which trunk; None where nobody can."""
+        best: tuple[_Kind, Route] | None = None
+        for kind in list(self._waiting):
+            queue = self._waiting[kind]
+            while queue and queue[0].done():
+                queue.popleft()
+            if not queue:
+                del self._waiting[kind]
+                continue
+            route = _free(choices[kind], spent, now)
+            if route is None:
+                continue
+            # Each trunk has turns of its own, so whoever wants another one is looked at after this.
+            if best is None or (
+                best[1] is route
+                and route.share.turn(kind.campaign_id) < route.share.turn(best[0].campaign_id)
+            ):
+                best = (kind, route)
+        return best
+
+
+def _free(routes: Iterable[Route], spent: dict[int, float], now: float) -> Route | None:
+    """The first of these trunks that takes a placement now; `spent` learns of those that do not."""
+    for route in routes:
+        trunk_id = route.trunk.trunk_id
+        if trunk_id in spent:
+            continue
+        delay = route.pacer.delay(now) if route.in_use < route.trunk.max_channels else float("inf")
+        if delay <= 0:
+            return route
+        spent[trunk_id] = delay
+    return None
+
+
+def _tell(queue: Iterable[asyncio.Future[Route]], error: Exception) -> None:
+    for granted in queue:
+        if not granted.done():
+            granted.set_exception(error)

@@ -1,6 +1,7 @@
 """What becomes of one leased call? It is dialled, given back, or recorded as what keeps it from being dialled."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -9,7 +10,7 @@ import structlog
 
 from zvonar.core import phone as phones
 from zvonar.core.call import CallState, Next, after_attempt
-from zvonar.core.campaign import CallOverrides, script_of
+from zvonar.core.campaign import CallOverrides, NoMoneyPolicy, Reason, script_of
 from zvonar.core.errors import DestinationRefused, NoTariff
 from zvonar.core.leg import LegId
 from zvonar.core.money import Rate
@@ -22,10 +23,11 @@ from zvonar.dialer.book import Book
 from zvonar.dialer.plan import Plan, retry_policy, soon
 from zvonar.dialer.prompts import Prompts
 from zvonar.dialer.routes import Draining, NoRoute
+from zvonar.dialer.watch import Watch
 from zvonar.speech import SpeechFailed
-from zvonar.store import calls, campaigns, legs
+from zvonar.store import calls, campaigns, caps, legs, steering
 from zvonar.store.calls import Leased
-from zvonar.store.campaigns import Campaign
+from zvonar.store.campaigns import Campaign, NotAllowedNow
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
 from zvonar.store.legs import LiveLeg, Refusal
@@ -47,6 +49,7 @@ class Server:
         book: Book,
         attempts: Attempts,
         prompts: Prompts,
+        watch: Watch,
         *,
         epoch: int,
         now: Callable[[], datetime],
@@ -55,6 +58,7 @@ class Server:
         self._book = book
         self._attempts = attempts
         self._prompts = prompts
+        self._watch = watch
         self._epoch = epoch
         self._now = now
 
@@ -85,7 +89,7 @@ class Server:
                 script=_SILENT,
                 clips={},
                 rate=msgspec.convert(live.rate, Rate, strict=False),
-                zone=self._book.zone(campaign),
+                hours=self._book.hours(campaign, call, self._now()),
             )
 
     async def _try(self, call: Leased, placed: Callable[[], None]) -> None:
@@ -95,7 +99,7 @@ class Server:
             await self._give_back(call, self._now())
             return
         now = self._now()
-        if not self._book.open(campaign, now):
+        if not self._book.hours(campaign, call, now).is_open(now):
             await self._outside_window(call, campaign, now)
             return
         try:
@@ -152,7 +156,7 @@ class Server:
             script=script,
             clips=clips,
             rate=tariff.rate_for(call.phone),
-            zone=self._book.zone(campaign),
+            hours=self._book.hours(campaign, call, self._now()),
         )
 
     async def _refused(self, call: Leased, campaign: Campaign, refusal: Refusal) -> None:
@@ -161,15 +165,39 @@ class Server:
             case Refusal.fenced:
                 raise Fenced()
             case Refusal.no_money:
-                await self._fail(call, campaign, Disposition.no_money)
+                await self._no_money(call, campaign, now)
             case Refusal.no_money_yet:
                 await self._give_back(call, soon(now, _MONEY_SOON))
             case Refusal.capped:
-                await self._give_back(call, soon(now, _CAPPED))
+                await self._give_back(call, await self._free_at(call, campaign, now))
+            case Refusal.closed:
+                await self._outside_window(call, campaign, now)
             case Refusal.campaign_busy | Refusal.trunk_busy:
                 await self._give_back(call, soon(now, _AGAIN))
             case Refusal.gone:
                 await self._gone(call, campaign, now)
+
+    async def _free_at(self, call: Leased, campaign: Campaign, now: datetime) -> datetime:
+        """When a callee who was called too often may be called again."""
+        known = await caps.free_at(
+            self._db, call.account_id, [call.phone], self._book.caps(campaign), now=now
+        )
+        return known.get(call.phone, soon(now, _CAPPED))
+
+    async def _no_money(self, call: Leased, campaign: Campaign, now: datetime) -> None:
+        if campaign.settings.no_money is NoMoneyPolicy.end:
+            await self._fail(call, campaign, Disposition.no_money)
+            return
+        own = campaign.settings.max_cost is not None
+        with contextlib.suppress(NotAllowedNow):  # somebody has paused it already
+            await steering.pause(
+                self._db,
+                campaign.account_id,
+                campaign.campaign_id,
+                reason=Reason.max_cost if own else Reason.no_money,
+                now=now,
+            )
+        await self._give_back(call, now)
 
     async def _gone(self, call: Leased, campaign: Campaign, now: datetime) -> None:
         gone = await calls.why_gone(self._db, call, epoch=self._epoch, now=now)
@@ -208,6 +236,7 @@ class Server:
             what="fail",
         ):
             meters.attempts.labels(disposition, "none").inc()
+            await self._watch.heard(campaign, call.call_id, outcome)
 
     async def _history(self, call: Leased) -> tuple[Outcome, ...]:
         if call.attempts == 0:
@@ -216,7 +245,7 @@ class Server:
         return await legs.history(self._db, account_id=call.account_id, leg=leg)
 
     async def _outside_window(self, call: Leased, campaign: Campaign, now: datetime) -> None:
-        opens = self._book.opens(campaign, now)
+        opens = self._book.hours(campaign, call, now).opens(now)
         if opens is None:
             await calls.leave_queue(self._db, call, state="expired", call_end="expired", now=now)
         else:

@@ -20,7 +20,7 @@ from zvonar.store.phone_lists import Rejected
 _SHOWN = 40  # characters of a number as typed
 
 # What a header may call a column; everything else in a table is left alone.
-_COLUMNS = {
+COLUMNS = {
     **dict.fromkeys(
         (
             *("phone", "phone number", "phonenumber", "telephone", "tel", "mobile", "msisdn", "number"),
@@ -33,7 +33,6 @@ _COLUMNS = {
     **dict.fromkeys(("text", "message", "текст", "сообщение"), "text"),
 }
 _SPREADSHEET = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+", re.ASCII)
-_MARKUP = "<audio"  # clips are not played by markup yet, and must not be read out as words
 _WORD = re.compile(r"\w+")  # the reference: what a label is made of
 
 
@@ -104,7 +103,7 @@ class Judge:
         found: dict[str, int] = {}
         names = []
         for position, cell in enumerate(row.cells if self._named else row.cells[:1]):
-            column = _COLUMNS.get(" ".join(re.split(r"[\s_.-]+", cell.casefold())).strip())
+            column = COLUMNS.get(" ".join(re.split(r"[\s_.-]+", cell.casefold())).strip())
             if column is not None and column not in found:
                 found[column] = position
                 names.append(cell)
@@ -211,8 +210,6 @@ class Judge:
             self._check(extra, MAX_EXTRA, "extra_invalid")
         overrides = None
         if text is not None:
-            if text.startswith(_MARKUP):
-                raise _Refusal("text_invalid")
             try:
                 overrides = CallOverrides(text=text).checked()
             except SettingsInvalid:

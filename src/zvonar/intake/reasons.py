@@ -47,6 +47,22 @@ REASONS = {
         "Neither this row nor its campaign says anything.",
         "Ни в строке, ни в кампании нет текста.",
     ),
+    "closed": (
+        "This destination may not be called: premium, satellite, or a closed country.",
+        "Это направление закрыто: платные, спутниковые номера или закрытая страна.",
+    ),
+    "timezone_invalid": (
+        "A time zone is an IANA name such as Asia/Almaty.",
+        "Часовой пояс — имя IANA, например Asia/Almaty.",
+    ),
+    "variables_invalid": (
+        "A cell with a variable is too long.",
+        "Ячейка с переменной слишком длинная.",
+    ),
+    "until_invalid": (
+        "A moment is written like 2026-12-31 or 2026-12-31 23:59:59.",
+        "Время пишется как 2026-12-31 или 2026-12-31 23:59:59.",
+    ),
     "half_row": (
         "The row has fewer cells than the header.",
         "В строке меньше ячеек, чем в заголовке.",

@@ -10,6 +10,7 @@ import structlog
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from zvonar import __version__
@@ -27,7 +28,9 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 <p>This service dials campaigns and answers in the dialects below. The README tells how to begin.<br>
 Служба обзванивает номера кампаний и отвечает на перечисленных ниже языках API.</p>
 <ul><li>Callo: <code>/manager/cabapi_external/api/v1/…</code></li>
+<li>Autocall: <code>/api/v1/…</code>, to be read and tried out at <a href="/docs">/docs</a></li>
 <li>UIS Data API: <code>POST /v2.0</code></li>
+<li>amoCRM: <code>POST /api/v4/calls</code> and the cards around it</li>
 <li><a href="/healthz">/healthz</a>, <a href="/metrics">/metrics</a></li></ul></body></html>
 """
 
@@ -40,6 +43,7 @@ def application(
     roles: list[str],
     media: Media,
     public_url: str | None,
+    amocrm_strict: bool,
     now: Callable[[], datetime],
 ) -> Litestar:
     """The application over an open database. `roles`: those whose readiness makes the service healthy."""
@@ -74,15 +78,23 @@ def application(
             index,
             healthz,
             metrics,
-            *wiring.routes(db, reports, media=media, public_url=public_url, now=now),
+            *wiring.routes(
+                db, reports, media=media, public_url=public_url, amocrm_strict=amocrm_strict, now=now
+            ),
         ],
         logging_config=None,  # the role has set logging up already
-        openapi_config=OpenAPIConfig(title="Zvonar", version=__version__, path="/schema"),
+        # What the dialects without a page of their own have; no page, for Litestar's come from elsewhere.
+        openapi_config=OpenAPIConfig(
+            title="Zvonar", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 
 
-def _http_error(_: Request[Any, Any, Any], exc: HTTPException) -> Response[dict[str, str]]:
+def _http_error(request: Request[Any, Any, Any], exc: HTTPException) -> Response[Any]:
+    # What is refused before a dialect's router is reached: a method that a path does not have.
+    if (dialect := wiring.errors_of(request.url.path)) is not None:
+        return dialect(request, exc)
     return Response({"message": HTTPStatus(exc.status_code).phrase}, status_code=exc.status_code)
 
 

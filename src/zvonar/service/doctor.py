@@ -13,12 +13,14 @@ from msgspec import Struct
 from psycopg.rows import class_row
 
 from zvonar.core.errors import ZvonarError
+from zvonar.delivery.smpp import Smpp
 from zvonar.line.asterisk import install
 from zvonar.line.asterisk.config import Rendered, Secret
 from zvonar.line.asterisk.install import AsteriskInstall
 from zvonar.line.asterisk.process import AsteriskProcess
 from zvonar.service.mail import mail_server
 from zvonar.service.plant import ARI_USER, Plant, sip_trunk
+from zvonar.service.sms import provider
 from zvonar.store.trunks import OF_GATEWAY, Trunk
 
 _TIGHT, _FULL = 1 << 30, 100 << 20  # bytes free: enough to worry, too few to start
@@ -51,7 +53,7 @@ def examine(plant: Plant) -> list[Part]:
     asterisk, found = _asterisk(plant)
     parts += [found, _voice(asterisk)]
     parts += [_running(plant, asterisk, name) for name in ("gateway", "town")]
-    parts += [_ports(plant), _deliveries(plant), _mail(plant), _trunks(plant)]
+    parts += [_ports(plant), _deliveries(plant), _mail(plant), _sms(plant), _trunks(plant)]
     return parts
 
 
@@ -205,6 +207,22 @@ def _mail(plant: Plant) -> Part:
             "Set ZVONAR_SMTP_URL and ZVONAR_MAIL_FROM.",
         )
     return _ok("mail", f"Letters go out over {server.host}:{server.port}.")
+
+
+def _sms(plant: Plant) -> Part:
+    try:
+        named = provider(plant.settings.sms_url)
+    except ZvonarError as exc:
+        return _warn("sms", str(exc), "Correct ZVONAR_SMS_URL.")
+    if named is None:
+        return _warn(
+            "sms",
+            "No SMS provider is set: texts that keys and words send wait and then die, see zvonar deliveries list.",
+            "Set ZVONAR_SMS_URL.",
+        )
+    if isinstance(named, Smpp):
+        return _ok("sms", f"Texts go out over SMPP to {named.host}:{named.port}.")
+    return _ok("sms", "Texts go out by the HTTP template that ZVONAR_SMS_URL names.")
 
 
 def _trunks(plant: Plant) -> Part:

@@ -11,8 +11,9 @@ import phonenumbers
 from zvonar.core.errors import Invalid
 from zvonar.core.schedule import zone_of
 from zvonar.delivery.letters import checked_email
+from zvonar.dialects.amocrm import grants
 from zvonar.store import accounts
-from zvonar.store.db import Database
+from zvonar.store.db import Connection, Database
 from zvonar.store.keys import LOOPBACK
 from zvonar.store.webhook_secrets import new_secret
 
@@ -54,14 +55,20 @@ async def add_account(
         )
     if balance < 0 or not balance.is_finite() or balance >= Decimal(10) ** 11:
         raise AccountInvalid("A balance is a positive amount.")
-    callo, autocall, uis, amocrm = secrets.token_hex(16), _word(40), _word(40), _word(64)
-    code, client_secret = _word(64), _word(64)
+    callo, autocall, uis = secrets.token_hex(16), _word(40), _word(40)
+    client_id = "-".join(_word(n, "0123456789abcdef") for n in (8, 4, 4, 4, 12))
+    client_secret = _word(64)
     login = f"{_word(6)}@zvonar"
     logins = {
         "uis": (f"uis-{_word(8)}", _word(16)),
         "dashboard": (login, _word(16)),
-        "amocrm": ("-".join(_word(n, "0123456789abcdef") for n in (8, 4, 4, 4, 12)), client_secret),
+        "amocrm": (client_id, client_secret),
     }
+    issued: list[grants.Issued] = []
+
+    async def furnish(connection: Connection, account: accounts.Account) -> None:
+        issued.append(await grants.begin(connection, account.account_id, client_id=client_id, now=now))
+
     secret = new_secret()
     account = await accounts.add(
         db,
@@ -74,14 +81,13 @@ async def add_account(
             "callo_public_key": callo,
             "autocall_api_key": autocall,
             "uis_access_token": uis,
-            "amocrm_code": code,
-            "amocrm_access_token": amocrm,
         },
         logins=logins,
         email=checked_email(email) if email is not None else None,
         webhook_secret=secret,
         # Report keys and logins are for this machine until their owner says otherwise.
         networks={"uis_access_token": LOOPBACK, "uis": LOOPBACK},
+        furnish=furnish,
         now=now,
     )
     return {
@@ -92,10 +98,10 @@ async def add_account(
         "uis_login": logins["uis"][0],
         "uis_password": logins["uis"][1],
         "amocrm": {
-            "client_id": logins["amocrm"][0],
+            "client_id": client_id,
             "client_secret": client_secret,
-            "code": code,
-            "access_token": amocrm,
+            "code": issued[0].code,
+            "access_token": issued[0].access_token,
         },
         "dashboard_login": login,
         "dashboard_password": logins["dashboard"][1],

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from zvonar.service import logs
 from zvonar.service.home import Home
-from zvonar.store import limits
+from zvonar.store import idempotency, limits
 from zvonar.store.db import Database, StoreUnavailable
 
 if TYPE_CHECKING:  # each role imports what it needs: the whole of it takes 200 MB
@@ -43,10 +43,12 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     host: str
     port: int
     public_url: str | None
+    amocrm_strict_nulls: bool
     ari_url: str
     allow_networks: list[str]
     smtp_url: str | None
     mail_from: str
+    sms_url: str | None
     keep_deliveries_days: int
     keep_report_months: int
     drain_seconds: float
@@ -137,6 +139,7 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
                     roles=config.roles,
                     media=media,
                     public_url=config.public_url,
+                    amocrm_strict=config.amocrm_strict_nulls,
                     now=now,
                 ),
                 host=config.host,
@@ -227,9 +230,14 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.reports.upkeep import upkeep
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
+    from zvonar.service.sms import carried, provider
     from zvonar.service.wiring import render
 
-    async with Database(config.dsn, size=4) as db, asyncio.TaskGroup() as group:
+    async with (
+        Database(config.dsn, size=4) as db,
+        carried(provider(config.sms_url)) as sms,
+        asyncio.TaskGroup() as group,
+    ):
         ready()
         sweeping = group.create_task(_sweep(db))
         importer = [sys.executable, "-m", "zvonar.service.importer"]
@@ -244,6 +252,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),
+                transports={"sms": sms},
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
@@ -254,11 +263,13 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
 
 
 async def _sweep(db: Database) -> None:
-    """Forget rate limits that have run out, once a minute."""
+    """Forget what has run out, once a minute."""
     while True:
         await asyncio.sleep(60.0)
         with contextlib.suppress(StoreUnavailable):
             await limits.sweep(db, now=now())
+            while await idempotency.sweep(db, now=now()):
+                pass
 
 
 if __name__ == "__main__":

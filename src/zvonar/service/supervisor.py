@@ -30,6 +30,7 @@ from zvonar.service.home import Home, Ports
 from zvonar.service.mail import mail_server
 from zvonar.service.plant import TOWN_TRUNK, Plant
 from zvonar.service.role import CONFIG, RoleConfig
+from zvonar.service.sms import provider
 from zvonar.settings import Settings
 from zvonar.store.server import PostgresServer
 from zvonar.store.trunks import OF_GATEWAY, Trunk
@@ -153,6 +154,7 @@ class Supervisor:
         mail_server(
             self._settings.smtp_url, self._settings.mail_from
         )  # better refused now than at each letter
+        provider(self._settings.sms_url)
         allowed = [str(network) for network in self._settings.allow_networks]
         return RoleConfig(
             home=str(self._home.root),
@@ -163,9 +165,11 @@ class Supervisor:
             host=self._serving.host,
             port=self._serving.port,
             public_url=self._settings.public_url,
+            amocrm_strict_nulls=self._settings.amocrm_strict_nulls,
             ari_url=f"http://127.0.0.1:{self.ports.gateway_ari}" if self.ports else "",
             allow_networks=[*allowed, LOOPBACK] if self._serving.town else allowed,
             smtp_url=self._settings.smtp_url,
+            sms_url=self._settings.sms_url,
             mail_from=self._settings.mail_from,
             keep_deliveries_days=self._settings.keep_deliveries_days,
             keep_report_months=self._settings.keep_report_months,

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
-from zvonar.delivery import letters
+from zvonar.delivery import letters, reactions
+from zvonar.dialects.amocrm import errors as amocrm_errors
+from zvonar.dialects.amocrm import routes as amocrm
 from zvonar.dialects.autocall import callbacks
-from zvonar.dialects.callo import postback
+from zvonar.dialects.autocall import routes as autocall
+from zvonar.dialects.callo import postback, webhook
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
@@ -18,7 +24,7 @@ from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
 # Each dialect that tells the outside what happened, in its own bytes; and letters to people.
-RENDERERS = (callbacks.render, postback.render, letters.render)
+RENDERERS = (callbacks.render, postback.render, letters.render, reactions.render, webhook.render)
 
 
 def render(event: Event) -> Sequence[Rendered]:
@@ -27,11 +33,18 @@ def render(event: Event) -> Sequence[Rendered]:
 
 
 def routes(
-    db: Database, reports: Database, *, media: Media, public_url: str | None, now: Callable[[], datetime]
+    db: Database,
+    reports: Database,
+    *,
+    media: Media,
+    public_url: str | None,
+    now: Callable[[], datetime],
+    amocrm_strict: bool,
 ) -> list[ControllerRouterHandler]:
     """The routes of every dialect. `reports`: connections for what takes long, so that nothing else waits for one."""
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
+        *autocall.routes(autocall.Service(db=db, now=now, library=media.library, public_url=public_url)),
         *uis.routes(
             uis.Service(
                 db=db,
@@ -42,4 +55,10 @@ def routes(
                 public_url=public_url,
             )
         ),
+        *amocrm.routes(amocrm.Service(db=db, now=now, public_url=public_url, strict=amocrm_strict)),
     ]
+
+
+def errors_of(path: str) -> Callable[[Request[Any, Any, Any], HTTPException], Response[bytes]] | None:
+    """How the dialect that a path belongs to answers what the server refuses; None where it has no way of its own."""
+    return amocrm_errors.render_http if path.startswith(amocrm.PREFIXES) else None

@@ -9,9 +9,10 @@ import hashlib
 import os
 import re
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,7 @@ from zvonar.speech import SpeechFailed
 from zvonar.speech.audio import Sound, levelled, resampled, to_wav, trimmed
 from zvonar.speech.files import ClipNotStored, whole_file
 from zvonar.speech.formats import WAV_HEADER, wav_duration_ms
+from zvonar.speech.joined import Piece, joined
 from zvonar.speech.synthesis import NothingToSay, Synthesiser, Voice, spoken_text
 
 PROCESSING: Final = 1  # raise it when trimming, levelling or the file's format change: old files are ignored
@@ -51,13 +53,21 @@ class ClipCache:
         """The text as a clip. Raises SynthesisFailed, ClipNotStored, ClipCacheClosed."""
         words = spoken_text(text)
         key = self.key(words, voice)
-        if clip := self._found(key):
-            return clip
+        return self._found(key) or await self._flown(key, lambda: self._make(key, words, voice))
+
+    async def joined(self, pieces: Sequence[Piece]) -> Clip:
+        """Several sounds as one clip. Raises ClipNotStored, ClipCacheClosed, AudioTooLong."""
+        shape = (PROCESSING, "joined", [(piece.name, piece.silence, piece.volume) for piece in pieces])
+        key = hashlib.sha256(msgspec.json.encode(shape)).hexdigest()
+        return self._found(key) or await self._flown(key, lambda: self._join(key, pieces))
+
+    async def _flown(self, key: str, make: Callable[[], Coroutine[Any, Any, Clip]]) -> Clip:
+        """What is being made already, or is made now; whoever asks meanwhile waits for the same."""
         if self._closed:
             raise ClipCacheClosed
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._make(key, words, voice), name=f"clip-{key[:12]}")
+            flight = asyncio.create_task(make(), name=f"clip-{key[:12]}")
             self._flights[key] = flight
             flight.add_done_callback(partial(self._landed, key))
         try:
@@ -116,6 +126,11 @@ class ClipCache:
         size = await asyncio.to_thread(_store, sound, path, self._directory)
         return Clip(key=key, path=path, duration_ms=wav_duration_ms(size))
 
+    async def _join(self, key: str, pieces: Sequence[Piece]) -> Clip:
+        path = self.path_for(key)
+        size = await asyncio.to_thread(_store_joined, pieces, path, self._directory)
+        return Clip(key=key, path=path, duration_ms=wav_duration_ms(size))
+
     def _landed(self, key: str, flight: asyncio.Task[Clip]) -> None:
         # Only flights are kept, never failures: the next request tries again.
         del self._flights[key]
@@ -128,6 +143,13 @@ def _store(sound: Sound, path: Path, directory: Path) -> int:
     if not len(speech.samples):
         raise NothingToSay
     data = to_wav(levelled(speech))
+    with whole_file(path, directory) as file:
+        file.write(data)
+    return len(data)
+
+
+def _store_joined(pieces: Sequence[Piece], path: Path, directory: Path) -> int:
+    data = to_wav(joined(pieces))
     with whole_file(path, directory) as file:
         file.write(data)
     return len(data)

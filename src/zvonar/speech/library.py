@@ -13,18 +13,25 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Struct
 
+from zvonar.core import markup
 from zvonar.core.campaign import Voice
+from zvonar.core.markup import ClipRef, MarkupInvalid, Pause
 from zvonar.speech import AudioMissing
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import WAIT, Converter, ConverterBusy
 from zvonar.speech.files import stored, whole_file
 from zvonar.speech.formats import HEAD, AudioEmpty, AudioFormatUnknown, suffix_of, wav_duration_ms
+from zvonar.speech.joined import Piece
+from zvonar.speech.synthesis import MarkupUnplayable, NothingToSay
 from zvonar.speech.synthesis import Voice as SpokenVoice
+from zvonar.speech.utterances import Sounding, Utterance, utterances
 from zvonar.store import clips
-from zvonar.store.clips import Clip, Form
+from zvonar.store.clips import Clip, ClipNotFound, Form
 from zvonar.store.db import Database
 
 UPLOADED: Final = "uploaded"
+MAX_NESTED: Final = 3  # texts that are clips, inside each other
+_KNOWN: Final = 10_000  # clips whose rows are kept in memory
 
 
 class ClipLost(AudioMissing):
@@ -53,19 +60,79 @@ class Library:
         self._directory = directory
         self._converter = converter
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # by account
+        self._rows: dict[tuple[int, int], Clip] = {}  # by account and clip id
         self._fetching = asyncio.Lock()  # one at a time: a burst of calls fetches its prompt once
 
-    async def spoken(self, text: str, voice: Voice) -> Audio:
-        """A text as the telephone plays it. Raises SpeechFailed."""
-        clip = await self._cache.spoken(text, SpokenVoice(language=voice.language, name=voice.name))
-        with stored():
-            return Audio(path=clip.path, size=clip.path.stat().st_size, suffix="wav")
+    async def said(self, account_id: int, text: str, voice: Voice) -> Audio:
+        """A text of an account, with its markup, as the telephone plays it. Raises SpeechFailed."""
+        return await self._said(account_id, text, voice, 0)
 
     async def converted(self, clip: Clip, *, voice: Voice | None = None) -> Audio:
         """A clip as the telephone plays it; `voice` for a text that was given none. Raises SpeechFailed."""
+        return await self._converted(clip, voice or Voice(), 0)
+
+    async def _converted(self, clip: Clip, voice: Voice, depth: int) -> Audio:
         if clip.kind == UPLOADED:
             return await self._copy(clip, "converted", "wav")
-        return await self.spoken(clip.text or "", Voice(**clip.voice) if clip.voice else voice or Voice())
+        return await self._said(
+            clip.account_id, clip.text or "", Voice(**clip.voice) if clip.voice else voice, depth
+        )
+
+    async def _said(self, account_id: int, text: str, voice: Voice, depth: int) -> Audio:
+        """`depth`: how many clips that are texts this text is inside of; two of them could name each other."""
+        if depth > MAX_NESTED:
+            raise MarkupUnplayable("Its clips play each other.")
+        try:
+            parts = utterances(markup.parse(text), voice.language)
+        except MarkupInvalid as exc:
+            raise MarkupUnplayable(exc.detail) from None
+        found = await asyncio.gather(*(self._piece(account_id, part, voice, depth) for part in parts))
+        pieces = [piece for piece in found if piece is not None]
+        if len(pieces) == 1 and pieces[0].path is not None and pieces[0].volume == 1.0:
+            path = pieces[0].path
+        elif any(piece.path is not None for piece in pieces):
+            path = (await self._cache.joined(pieces)).path
+        else:
+            raise NothingToSay
+        with stored():
+            return Audio(path=path, size=path.stat().st_size, suffix="wav")
+
+    async def _piece(self, account_id: int, part: Sounding, voice: Voice, depth: int) -> Piece | None:
+        match part:
+            case Pause():
+                return Piece(name="", silence=part.seconds)
+            case ClipRef():
+                clip = await self._clip(account_id, part.clip_id)
+                path = (await self._converted(clip, voice, depth + 1)).path
+                return Piece(name=path.stem, path=path)
+            case Utterance():
+                manner = part.manner
+                spoken = SpokenVoice(
+                    language=voice.language,
+                    name=voice.name,
+                    rate=min(max(voice.rate * manner.rate // 100, 50), 200),
+                    pitch=min(max(voice.pitch * manner.pitch // 100, 0), 200),
+                )
+                try:
+                    made = await self._cache.spoken(part.text, spoken)
+                except NothingToSay:
+                    if part.alone:
+                        raise
+                    return None  # punctuation between two tags
+                return Piece(name=made.key, path=made.path, volume=manner.volume)
+
+    async def _clip(self, account_id: int, clip_id: int) -> Clip:
+        """A clip's row. What it says never changes, so each is read once in a while."""
+        known = self._rows.get((account_id, clip_id))
+        if known is None:
+            try:
+                known = await clips.get(self._db, account_id, clip_id)
+            except ClipNotFound:
+                raise MarkupUnplayable("It plays a clip that is not there.") from None
+            if len(self._rows) >= _KNOWN:
+                self._rows.clear()
+            self._rows[account_id, clip_id] = known
+        return known
 
     async def original(self, clip: Clip) -> Audio:
         """A clip as it came; what was spoken came from our own engine. Raises SpeechFailed."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Struct
 from psycopg.errors import UniqueViolation
 
+from zvonar.core.control import Cap, checked_caps
 from zvonar.core.errors import AccountNotFound, NameTaken, Unauthorised
 from zvonar.core.money import Rate, Tariff, tariff
 from zvonar.store import webhook_secrets
-from zvonar.store.db import Database, row, rows
+from zvonar.store.db import Connection, Database, row, rows
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -27,11 +28,22 @@ class Account(Struct, frozen=True, kw_only=True):
     tariff_id: int
     balance: Decimal
     held: Decimal  # what live legs and campaigns may still cost
-    email: str | None  # whom to tell what goes wrong
+    email: str | None  # whom to tell what goes wrong; also where letters to the owner go
+    phone: str | None  # E.164; where texts to the owner go
+    moderated: bool  # its campaigns run only once the operator has approved them
+    cap_attempts: list[int] | None  # so many attempts to one callee …
+    cap_seconds: list[int] | None  # … in so many seconds, side by side
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """How often all of its campaigns together may dial one callee."""
+        pairs = zip(self.cap_attempts or (), self.cap_seconds or (), strict=True)
+        return tuple(Cap(attempts=attempts, seconds=seconds) for attempts, seconds in pairs)
 
 
 # Of an Account, in the order of its fields.
-COLUMNS = "account_id, name, currency, timezone, countries, tariff_id, balance, held, email"
+COLUMNS = """account_id, name, currency, timezone, countries, tariff_id, balance, held, email, phone, moderated,
+    cap_attempts, cap_seconds"""
 
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
@@ -59,7 +71,15 @@ INSERT INTO ledger (account_id, at, kind, amount, balance_after, note)
 SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
 
+SET_PHONE = f"UPDATE accounts SET phone = %(phone)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
+
 SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
+
+# What keeps all of its campaigns in check.
+SET_CONTROL = f"""
+UPDATE accounts SET moderated = %(moderated)s, cap_attempts = %(cap_attempts)s, cap_seconds = %(cap_seconds)s
+WHERE account_id = %(account_id)s RETURNING {COLUMNS}
+"""
 
 BY_KEY = f"""
 SELECT {COLUMNS} FROM accounts JOIN keys USING (account_id)
@@ -76,6 +96,13 @@ LOGIN = "SELECT account_id, password_hash FROM logins WHERE kind = %(kind)s AND 
 RATES = """
 SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates WHERE tariff_id = %(tariff_id)s
 """
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """Whose login it is, and how its password is stored."""
+
+    account_id: int
+    password_hash: str
 
 
 def hash_key(key: str) -> bytes:
@@ -113,10 +140,12 @@ async def add(
     tariff: str = "default",
     email: str | None = None,
     webhook_secret: str | None = None,
+    furnish: Callable[[Connection, Account], Awaitable[None]] | None = None,
     networks: Mapping[str, Sequence[str]] | None = None,
 ) -> Account:
-    """A new account with its keys (kind → key), logins (kind → login, password) and webhook secret (a new one unless
-    given), whole or not at all. `networks`: from where keys and logins of a kind may be used; else from everywhere.
+    """A new account with its keys (kind → key), logins (kind → login, password), webhook secret (a new one unless
+    given) and whatever `furnish` adds, whole or not at all. `networks`: from where keys and logins of a kind may be
+    used; else from everywhere.
 
     Raises NameTaken.
     """
@@ -166,6 +195,8 @@ async def add(
                     "now": now,
                 }
                 await connection.execute(TOP_UP, paid)
+            if furnish is not None:
+                await furnish(connection, account)
             return msgspec.structs.replace(account, balance=balance)
     except UniqueViolation:
         raise NameTaken(name) from None
@@ -185,6 +216,11 @@ async def by_key(db: Database, key: str, *, kind: str) -> Account:
     if account is None:
         raise Unauthorised()
     return account
+
+
+async def login(db: Database, *, kind: str, login: str) -> Login | None:
+    """The login of this name."""
+    return await db.row(Login, LOGIN, {"kind": kind, "login": login})
 
 
 async def get(db: Database, account_id: int) -> Account:
@@ -215,8 +251,46 @@ async def set_email(db: Database, account_id: int, email: str | None) -> Account
     return account
 
 
+async def set_phone(db: Database, account_id: int, phone: str | None) -> Account:
+    """Where texts to the owner go from now on, E.164. Raises AccountNotFound."""
+    account = await db.row(Account, SET_PHONE, {"account_id": account_id, "phone": phone})
+    if account is None:
+        raise AccountNotFound(str(account_id))
+    return account
+
+
+async def set_control(db: Database, account_id: int, *, moderated: bool, caps: Sequence[Cap]) -> Account:
+    """Whether its campaigns need approval, and how often they may dial one callee.
+
+    Raises AccountNotFound, SettingsInvalid.
+    """
+    checked = checked_caps(tuple(caps))
+    params = {
+        "account_id": account_id,
+        "moderated": moderated,
+        "cap_attempts": [cap.attempts for cap in checked] or None,
+        "cap_seconds": [cap.seconds for cap in checked] or None,
+    }
+    account = await db.row(Account, SET_CONTROL, params)
+    if account is None:
+        raise AccountNotFound(str(account_id))
+    return account
+
+
 async def tariff_of(db: Database, account: Account) -> Tariff:
     """The price list that this account pays by."""
     async with db.connection() as connection:
         found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
     return tariff(account.tariff_id, "", found)
+
+
+# What an account pays that was given no price list of its own.
+DEFAULT_RATES = """
+SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates JOIN tariffs USING (tariff_id)
+WHERE name = 'default' ORDER BY prefix
+"""
+
+
+async def default_rates(db: Database) -> list[Rate]:
+    """The price list that anybody may see."""
+    return await db.rows(Rate, DEFAULT_RATES)

@@ -159,7 +159,7 @@ WHERE c.ctid = ANY (ARRAY(
     LATERAL (
         SELECT ctid FROM calls
         WHERE account_id = w.account_id AND campaign_id = w.campaign_id AND call_end IS NULL
-          AND lease_epoch IS NULL AND state IN ('queued', 'waiting') AND due_at <= %(now)s
+          AND lease_epoch IS NULL AND state IN ('queued', 'waiting') AND due_at <= %(now)s AND NOT locked
           AND EXISTS (SELECT FROM fence)
         ORDER BY due_at, ordinal LIMIT w.n FOR UPDATE SKIP LOCKED
     ) due))
@@ -172,6 +172,15 @@ RELEASE = """
 UPDATE calls SET lease_epoch = NULL, due_at = greatest(due_at, %(due_at)s)
 WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND lease_epoch IS NOT DISTINCT FROM %(epoch)s
   AND state IN ('queued', 'waiting')
+"""
+
+# The same for several at once, each for its own time.
+RELEASE_SOME = """
+UPDATE calls c SET lease_epoch = NULL, due_at = greatest(c.due_at, w.due_at)
+FROM unnest(%(account_ids)s::bigint[], %(call_ids)s::bigint[], %(due_ats)s::timestamptz[])
+    AS w (account_id, call_id, due_at)
+WHERE c.account_id = w.account_id AND c.call_id = w.call_id AND c.lease_epoch IS NOT DISTINCT FROM %(epoch)s
+  AND c.state IN ('queued', 'waiting')
 """
 
 # What is leased and not placed goes back in one statement when a dialer drains.
@@ -342,6 +351,17 @@ async def release(db: Database, call: Leased, *, epoch: int, due_at: datetime) -
     await db.execute(
         RELEASE, {"account_id": call.account_id, "call_id": call.call_id, "epoch": epoch, "due_at": due_at}
     )
+
+
+async def release_some(db: Database, back: Sequence[tuple[Leased, datetime]], *, epoch: int) -> None:
+    """Give leased calls back, each not to be tried before its own time."""
+    params = {
+        "account_ids": [call.account_id for call, _ in back],
+        "call_ids": [call.call_id for call, _ in back],
+        "due_ats": [due_at for _, due_at in back],
+        "epoch": epoch,
+    }
+    await db.execute(RELEASE_SOME, params)
 
 
 async def release_all(db: Database, *, epoch: int) -> int:

@@ -9,7 +9,14 @@ import msgspec
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
-from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType
+from zvonar.core.campaign import (
+    CampaignSettings,
+    CampaignStatus,
+    CampaignType,
+    Reason,
+    Waits,
+    schedule_of,
+)
 from zvonar.core.errors import CampaignNotFound, NoMoney, Refused
 from zvonar.store.db import Connection, Database, row
 
@@ -26,6 +33,9 @@ class Campaign(Struct, frozen=True, kw_only=True):
     name: str
     type: CampaignType
     status: CampaignStatus
+    waits: Waits | None  # what it still waits for: a part of its status
+    reason: Reason | None  # why it has that status
+    reason_details: dict[str, Any] | None  # of a breaker: failed, of, calls (ids), outcomes
     settings: CampaignSettings
     calls: int  # how many it was ever given
     created_at: datetime
@@ -34,12 +44,17 @@ class Campaign(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
-class _Row(Struct, frozen=True, kw_only=True):
+class CampaignRow(Struct, frozen=True, kw_only=True):
+    """A campaign as its table has it."""
+
     account_id: int
     campaign_id: int
     name: str
     type: str
     status: str
+    waits: str | None
+    reason: str | None
+    reason_details: dict[str, Any] | None
     settings: dict[str, Any]
     calls: int
     created_at: datetime
@@ -48,59 +63,58 @@ class _Row(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
     def campaign(self) -> Campaign:
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        """The campaign itself."""
+        fields = {name: getattr(self, name) for name in CampaignRow.__struct_fields__}
         return Campaign(
             **{
                 **fields,
                 "type": CampaignType(self.type),
                 "status": CampaignStatus(self.status),
+                "waits": Waits(self.waits) if self.waits else None,
+                "reason": Reason(self.reason) if self.reason else None,
                 "settings": msgspec.convert(self.settings, CampaignSettings, strict=False),
             }
         )
 
 
-_CAMPAIGN = """account_id, campaign_id, name, type, status, settings, next_ordinal AS calls, created_at, updated_at,
-    started_at, finished_at"""
+# Of a CampaignRow.
+CAMPAIGN = """account_id, campaign_id, name, type, status, waits, reason, reason_details, settings,
+    next_ordinal AS calls, created_at, updated_at, started_at, finished_at"""
 
 # A campaign and its guard row; the guard exists from the start, so that limits may be set later.
 ADD = f"""
 WITH added AS (
-    INSERT INTO campaigns (account_id, name, type, status, settings, created_at, updated_at, started_at)
-    VALUES (%(account_id)s, %(name)s, %(type)s, %(status)s, %(settings)s, %(now)s, %(now)s, %(started_at)s)
+    INSERT INTO campaigns (account_id, name, type, status, waits, reason, autostart, settings, created_at, updated_at,
+                           started_at)
+    VALUES (%(account_id)s, %(name)s, %(type)s, %(status)s, %(waits)s, %(reason)s, %(autostart)s, %(settings)s,
+        %(now)s, %(now)s, %(started_at)s)
     RETURNING *
 ), guard AS (
     INSERT INTO campaign_guards (account_id, campaign_id) SELECT account_id, campaign_id FROM added
 )
-SELECT {_CAMPAIGN} FROM added
+SELECT {CAMPAIGN} FROM added
 """
 
-GET = f"SELECT {_CAMPAIGN} FROM campaigns WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s"
+TIMEZONE = "SELECT timezone FROM accounts WHERE account_id = %(account_id)s"
+
+GET = f"SELECT {CAMPAIGN} FROM campaigns WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s"
 
 # Those of the account that are asked for, or all of them, newest first.
 OF_ACCOUNT = f"""
-SELECT {_CAMPAIGN} FROM campaigns
+SELECT {CAMPAIGN} FROM campaigns
 WHERE account_id = %(account_id)s AND (%(campaign_ids)s::bigint[] IS NULL OR campaign_id = ANY(%(campaign_ids)s))
 ORDER BY campaign_id DESC
 """
 
 # The command line may name a campaign by its id alone: ids are unique across accounts.
-GET_ANY = f"SELECT {_CAMPAIGN} FROM campaigns WHERE campaign_id = %(campaign_id)s"
+GET_ANY = f"SELECT {CAMPAIGN} FROM campaigns WHERE campaign_id = %(campaign_id)s"
 
 # What the dialer looks at each second: every campaign that wants to dial.
-RUNNING = f"SELECT {_CAMPAIGN} FROM campaigns WHERE status = 'running' ORDER BY account_id, campaign_id"
+RUNNING = f"SELECT {CAMPAIGN} FROM campaigns WHERE status = 'running' ORDER BY account_id, campaign_id"
 
 CHANGE = f"""
 UPDATE campaigns SET name = %(name)s, settings = %(settings)s, updated_at = %(now)s
-WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s RETURNING {_CAMPAIGN}
-"""
-
-# A status changes only from where it may; the trigger puts the change into the outbox.
-SET_STATUS = f"""
-UPDATE campaigns SET status = %(status)s, updated_at = %(now)s,
-    started_at = CASE WHEN %(status)s = 'running' THEN coalesce(started_at, %(now)s) ELSE started_at END,
-    finished_at = CASE WHEN %(status)s IN ('completed', 'cancelled') THEN %(now)s END
-WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND status = ANY(%(allowed)s)
-RETURNING {_CAMPAIGN}
+WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s RETURNING {CAMPAIGN}
 """
 
 # What a campaign holds, locked until it is changed.
@@ -118,36 +132,6 @@ WITH held AS (
 )
 UPDATE campaign_guards g SET hold = %(hold)s FROM held
 WHERE g.account_id = held.account_id AND g.campaign_id = %(campaign_id)s
-"""
-
-# What a campaign held and did not spend returns to the balance when it has ended.
-RELEASE_HOLD = """
-WITH guard AS (
-    SELECT account_id, campaign_id, hold - spent AS rest FROM campaign_guards
-    WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND hold IS NOT NULL
-    FOR UPDATE
-), freed AS (
-    UPDATE campaign_guards g SET hold = NULL FROM guard
-    WHERE g.account_id = guard.account_id AND g.campaign_id = guard.campaign_id
-)
-UPDATE accounts a SET held = a.held - guard.rest FROM guard WHERE a.account_id = guard.account_id
-"""
-
-LOCK = """
-SELECT 1 FROM campaigns WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND status = 'running'
-FOR UPDATE
-"""
-
-# With the campaign's row locked no call can be added, and a final state is never left, so "nothing is open" stays
-# true until the commit. The counters know it without a look at a million calls.
-COMPLETE = """
-UPDATE campaigns SET status = 'completed', finished_at = %(now)s, updated_at = %(now)s
-WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s AND next_ordinal > 0
-  AND 0 = (SELECT coalesce(sum(t.n), 0) FROM campaign_tallies t
-           WHERE t.account_id = %(account_id)s AND t.campaign_id = %(campaign_id)s
-             AND t.key IN ('state/queued', 'state/dialing', 'state/talking', 'state/waiting'))
-  AND NOT EXISTS (SELECT FROM campaign_guards g WHERE g.account_id = %(account_id)s
-                  AND g.campaign_id = %(campaign_id)s AND g.leg_held > 0)
 """
 
 TALLIES = """
@@ -171,15 +155,6 @@ WHERE t.campaign_id = %(campaign_id)s AND t.ended_at >= %(since)s
 # The whole installation's counters, for /metrics.
 ALL_TALLIES = "SELECT key, sum(n)::bigint AS n FROM campaign_tallies GROUP BY key ORDER BY key"
 
-# When no more calls may ever be dialled, what waits has expired.
-EXPIRE_QUEUE = """
-UPDATE calls SET state = 'expired', call_end = 'expired', completed_at = %(now)s, updated_at = %(now)s,
-    lease_epoch = NULL
-WHERE (account_id, call_id) IN (
-    SELECT account_id, call_id FROM calls WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
-      AND state IN ('queued', 'waiting') LIMIT 1000 FOR UPDATE SKIP LOCKED)
-"""
-
 
 class _Guard(Struct, frozen=True, kw_only=True):
     hold: Decimal | None
@@ -200,26 +175,38 @@ async def add(
     type: CampaignType,
     settings: CampaignSettings,
     status: CampaignStatus,
+    waits: Waits | None = None,
+    autostart: bool = False,
     now: datetime,
 ) -> Campaign:
     """A new campaign, paused or running: its first status is the first that is told.
 
-    Raises SettingsInvalid; NoMoney where max_cost of a running one cannot be held, and then there is no campaign.
+    `waits`: generating, for a paused one whose calls or texts are still to come; with `autostart` it runs once
+    `steering.prepared` says so. Raises SettingsInvalid; NoMoney where max_cost of a running one cannot be held, and
+    then there is no campaign.
     """
     begins = status is CampaignStatus.running
+    reason = None
+    if begins:
+        timezone = await db.value(TIMEZONE, {"account_id": account_id})
+        if not schedule_of(settings.checked(), str(timezone)).is_open(now):
+            waits, reason = Waits.awaiting, Reason.window_closed
     params = {
         "account_id": account_id,
         "name": name,
         "type": str(type),
         "status": str(status),
+        "waits": waits,
+        "reason": reason,
+        "autostart": autostart,
         "settings": Jsonb(msgspec.to_builtins(settings.checked())),
         "started_at": now if begins else None,
         "now": now,
     }
     async with db.transaction() as connection:
-        added = await row(connection, _Row, ADD, params)
+        added = await row(connection, CampaignRow, ADD, params)
         assert added is not None
-        if begins:
+        if added.status == CampaignStatus.running:
             await hold_max_cost(connection, account_id, added.campaign_id, settings.max_cost)
     return added.campaign()
 
@@ -245,7 +232,7 @@ async def hold_max_cost(
 
 async def get(db: Database, account_id: int, campaign_id: int) -> Campaign:
     """The account's campaign, or CampaignNotFound."""
-    found = await db.row(_Row, GET, {"account_id": account_id, "campaign_id": campaign_id})
+    found = await db.row(CampaignRow, GET, {"account_id": account_id, "campaign_id": campaign_id})
     if found is None:
         raise CampaignNotFound(str(campaign_id))
     return found.campaign()
@@ -254,18 +241,18 @@ async def get(db: Database, account_id: int, campaign_id: int) -> Campaign:
 async def some(db: Database, account_id: int, campaign_ids: Sequence[int]) -> dict[int, Campaign]:
     """The account's campaigns of these ids, by id; unknown ids are left out."""
     params = {"account_id": account_id, "campaign_ids": list(campaign_ids)}
-    return {found.campaign_id: found.campaign() for found in await db.rows(_Row, OF_ACCOUNT, params)}
+    return {found.campaign_id: found.campaign() for found in await db.rows(CampaignRow, OF_ACCOUNT, params)}
 
 
 async def of_account(db: Database, account_id: int) -> list[Campaign]:
     """Every campaign of an account, newest first."""
-    found = await db.rows(_Row, OF_ACCOUNT, {"account_id": account_id, "campaign_ids": None})
+    found = await db.rows(CampaignRow, OF_ACCOUNT, {"account_id": account_id, "campaign_ids": None})
     return [campaign.campaign() for campaign in found]
 
 
 async def get_any(db: Database, campaign_id: int) -> Campaign:
     """A campaign of any account, for the operator; or CampaignNotFound."""
-    found = await db.row(_Row, GET_ANY, {"campaign_id": campaign_id})
+    found = await db.row(CampaignRow, GET_ANY, {"campaign_id": campaign_id})
     if found is None:
         raise CampaignNotFound(str(campaign_id))
     return found.campaign()
@@ -273,7 +260,7 @@ async def get_any(db: Database, campaign_id: int) -> Campaign:
 
 async def running(db: Database) -> list[Campaign]:
     """Every campaign that wants to dial."""
-    return [found.campaign() for found in await db.rows(_Row, RUNNING)]
+    return [found.campaign() for found in await db.rows(CampaignRow, RUNNING)]
 
 
 async def change(db: Database, campaign: Campaign, *, now: datetime) -> Campaign:
@@ -289,7 +276,7 @@ async def change(db: Database, campaign: Campaign, *, now: datetime) -> Campaign
         "now": now,
     }
     async with db.transaction() as connection:
-        changed = await row(connection, _Row, CHANGE, params)
+        changed = await row(connection, CampaignRow, CHANGE, params)
         if changed is None:
             raise CampaignNotFound(str(campaign.campaign_id))
         await hold_max_cost(
@@ -300,55 +287,6 @@ async def change(db: Database, campaign: Campaign, *, now: datetime) -> Campaign
             begin=changed.status == CampaignStatus.running,
         )
     return changed.campaign()
-
-
-async def start(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> Campaign:
-    """Let a paused campaign dial; holds its max_cost. Raises NoMoney, NotAllowedNow, CampaignNotFound."""
-    params: dict[str, Any] = {"account_id": account_id, "campaign_id": campaign_id, "now": now}
-    async with db.transaction() as connection:
-        started = await row(
-            connection, _Row, SET_STATUS, {**params, "status": "running", "allowed": ["paused", "completed"]}
-        )
-        if started is not None:
-            campaign = started.campaign()
-            await hold_max_cost(connection, account_id, campaign_id, campaign.settings.max_cost)
-            return campaign
-    campaign = await get(db, account_id, campaign_id)
-    if campaign.status is not CampaignStatus.running:
-        raise NotAllowedNow(f"It is {campaign.status}.")
-    return campaign
-
-
-async def pause(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> Campaign:
-    """Stop dialling; calls in progress end by themselves. Raises NotAllowedNow, CampaignNotFound."""
-    params = {
-        "account_id": account_id,
-        "campaign_id": campaign_id,
-        "status": "paused",
-        "allowed": ["running", "paused", "completed"],
-        "now": now,
-    }
-    paused = await db.row(_Row, SET_STATUS, params)
-    if paused is None:
-        raise NotAllowedNow(f"It is {(await get(db, account_id, campaign_id)).status}.")
-    return paused.campaign()
-
-
-async def complete_if_done(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> bool:
-    """End a running campaign whose calls have all ended, and give its unspent hold back."""
-    params = {"account_id": account_id, "campaign_id": campaign_id, "now": now}
-    async with db.transaction() as connection:
-        if (await connection.execute(LOCK, params)).rowcount == 0:
-            return False
-        if (await connection.execute(COMPLETE, params)).rowcount == 0:
-            return False
-        await connection.execute(RELEASE_HOLD, params)
-    return True
-
-
-async def expire_queue(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> int:
-    """End up to 1,000 waiting calls of a campaign whose dates have passed; how many."""
-    return await db.execute(EXPIRE_QUEUE, {"account_id": account_id, "campaign_id": campaign_id, "now": now})
 
 
 async def tallies(db: Database, account_id: int, campaign_id: int) -> dict[str, int]:

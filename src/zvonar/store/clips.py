@@ -5,7 +5,7 @@ What was spoken can be spoken again and is a file in the speech cache; what was 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal
 
@@ -89,10 +89,27 @@ WHERE account_id = %(account_id)s AND clip_id = %(clip_id)s AND form = %(form)s 
 
 GET = f"SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s AND clip_id = %(clip_id)s"
 
+# An account's clips, newest first.
+PAGE = f"""
+SELECT {_CLIP} FROM clips WHERE account_id = %(account_id)s
+ORDER BY clip_id DESC LIMIT %(limit)s::bigint OFFSET %(skipped)s::bigint
+"""
+COUNT = "SELECT count(*) FROM clips WHERE account_id = %(account_id)s"
+
+# Those of some clips that are the account's.
+KNOWN_IDS = """
+SELECT coalesce(array_agg(clip_id), '{}') FROM clips
+WHERE account_id = %(account_id)s AND clip_id = ANY(%(clip_ids)s)
+"""
+
 
 def fingerprint(text: str, voice: Voice) -> str:
     """What makes two texts the same clip."""
-    return hashlib.sha256(msgspec.json.encode([text, voice])).hexdigest()
+    # As they were before voices had more than that.
+    shape: list[object] = [text, {"language": voice.language, "name": voice.name}]
+    if voice.rate != 100 or voice.pitch != 100:
+        shape.append([voice.rate, voice.pitch])
+    return hashlib.sha256(msgspec.json.encode(shape)).hexdigest()
 
 
 async def put_text(db: Database, account_id: int, text: str, voice: Voice, *, now: datetime) -> Clip:
@@ -160,3 +177,14 @@ async def get(db: Database, account_id: int, clip_id: int) -> Clip:
     if clip is None:
         raise ClipNotFound(str(clip_id))
     return clip
+
+
+async def page(db: Database, account_id: int, *, number: int, size: int) -> tuple[list[Clip], int]:
+    """A page (from 1) of an account's clips, newest first, and how many there are."""
+    params = {"account_id": account_id, "limit": size, "skipped": (number - 1) * size}
+    return await db.rows(Clip, PAGE, params), int(await db.value(COUNT, params))
+
+
+async def known_ids(db: Database, account_id: int, clip_ids: Sequence[int]) -> set[int]:
+    """Those of these ids that are clips of the account."""
+    return set(await db.value(KNOWN_IDS, {"account_id": account_id, "clip_ids": list(clip_ids)}))

@@ -37,6 +37,9 @@ _DEADLINES: dict[str, Any] = {
 _SESSION = "-c statement_timeout=30s -c timezone=UTC -c enable_seqscan=off"
 
 
+_Pool = AsyncConnectionPool[Connection]
+
+
 class StoreUnavailable(ZvonarError):
     """The database does not answer; the service goes on as soon as it does."""
 
@@ -46,7 +49,10 @@ class StoreFault(ZvonarError):
 
 
 class Database:
-    """A pool of connections to one database. Statements autocommit unless inside `transaction`."""
+    """A pool of connections to one database. Statements autocommit unless inside `transaction`.
+
+    One connection is used whenever it is free, the others when it is not: each has caches of its own to keep warm.
+    """
 
     def __init__(self, dsn: str, *, size: int = 8, session: LiteralString = _SESSION) -> None:
         self._dsn = dsn
@@ -55,27 +61,18 @@ class Database:
         self._rung = float("-inf")  # loop time of the last statement that rang for events
         self._planned: asyncio.TimerHandle | None = None
         self._ringing: asyncio.Task[None] | None = None
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            dsn,
-            min_size=1,
-            max_size=size,
-            open=False,
-            timeout=_ACQUIRE,
-            reconnect_timeout=2.0,
-            max_idle=300.0,
-            check=AsyncConnectionPool.check_connection if size <= 2 else None,
-            kwargs={
-                **_DEADLINES,
-                "autocommit": True,
-                "prepare_threshold": 1,  # our statements are few and long: planning one costs what running it does
-                "options": session,
-                "application_name": "zvonar",
-            },
-        )
+        self._busy = False  # whether the first connection is in use
+        self._first = _pool(dsn, 1, 1, session=session, checked=size <= 2)
+        self._others = _pool(dsn, 0, size - 1, session=session, checked=size <= 2) if size > 1 else None
 
     async def __aenter__(self) -> "Database":
-        await self._pool.open()
+        for pool in self._pools:
+            await pool.open()
         return self
+
+    @property
+    def _pools(self) -> list[_Pool]:
+        return [self._first] if self._others is None else [self._first, self._others]
 
     async def __aexit__(self, *_: object) -> None:
         self._unplan_ring()
@@ -84,13 +81,14 @@ class Database:
             helper.cancel()
         if helpers:
             await asyncio.wait(helpers)
-        await self._pool.close(timeout=5.0)
+        for pool in self._pools:
+            await pool.close(timeout=5.0)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection; StoreUnavailable when PostgreSQL is not there or goes away meanwhile."""
         try:
-            async with self._pool.connection() as connection:
+            async with self._any() as connection:
                 yield connection
         except psycopg.errors.UniqueViolation:
             raise  # whoever inserts a name knows what it means that it is taken
@@ -102,6 +100,19 @@ class Database:
                 self._look_over()
             raise (StoreUnavailable if away else StoreFault)(f"({said})") from None
 
+    @asynccontextmanager
+    async def _any(self) -> AsyncIterator[Connection]:
+        if self._busy and self._others is not None:
+            async with self._others.connection() as connection:
+                yield connection
+            return
+        self._busy = True
+        try:
+            async with self._first.connection() as connection:
+                yield connection
+        finally:
+            self._busy = False
+
     def _look_over(self) -> None:
         """Where one connection has died the idle ones are dead too: find out before each fails somebody."""
         if self._looking is None or self._looking.done():
@@ -111,7 +122,8 @@ class Database:
         with contextlib.suppress(
             psycopg.OperationalError
         ):  # the pool is closing, or there is no server at all
-            await self._pool.check()
+            for pool in self._pools:
+                await pool.check()
 
     def quiet(self) -> Literal["on", "off"]:
         """Whether the statement that comes now leaves the ring for its events to others: only some ring, for all.
@@ -205,6 +217,26 @@ class Database:
                 log.warning("store.waiting", what=what, pause=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
+
+
+def _pool(dsn: str, least: int, most: int, *, session: LiteralString, checked: bool) -> _Pool:
+    return AsyncConnectionPool(
+        dsn,
+        min_size=least,
+        max_size=most,
+        open=False,
+        timeout=_ACQUIRE,
+        reconnect_timeout=2.0,
+        max_idle=300.0,
+        check=AsyncConnectionPool.check_connection if checked else None,
+        kwargs={
+            **_DEADLINES,
+            "autocommit": True,
+            "prepare_threshold": 1,  # our statements are few and long: planning one costs what running it does
+            "options": session,
+            "application_name": "zvonar",
+        },
+    )
 
 
 async def rows(

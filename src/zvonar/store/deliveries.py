@@ -10,6 +10,8 @@ from zvonar.store import receivers
 from zvonar.store.db import Database
 from zvonar.store.outbox import Swept
 
+_PEOPLE = ("mailto:", "sms:")  # schemes of addresses that are a person's
+
 
 class Delivery(Struct, frozen=True, kw_only=True):
     """One event on its way to one address."""
@@ -37,7 +39,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     sent_at: datetime
     at: datetime  # of the verdict
     latency: int  # milliseconds
-    status: int | None  # HTTP or SMTP
+    status: int | None  # HTTP, SMTP or SMPP
     error: str | None  # None: the address took it
     next_at: datetime | None  # of the next try; None: there is none
     gone: bool = False  # the receiver wants nothing any more
@@ -243,7 +245,7 @@ async def settle(db: Database, tries: Sequence[Settlement], *, now: datetime) ->
     failures = [
         (settled.delivery.account_id, settled.delivery.address, settled.gone)
         for settled in failed
-        if not settled.delivery.address.startswith("mailto:")  # a person is no receiver to give up
+        if not settled.delivery.address.startswith(_PEOPLE)  # a person is no receiver to give up
     ]
     async with db.transaction() as connection:
         await connection.execute(SETTLE, params)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from psycopg.types.json import Jsonb
 
 from zvonar.core.call import Next
+from zvonar.core.control import Cap
 from zvonar.core.leg import LegId
 from zvonar.core.money import Rate
 from zvonar.core.result import Disposition, Outcome, ScriptResult
@@ -48,6 +49,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     guarded: bool  # the campaign has limits of its own, which its guard row keeps
     max_channels: int  # of the campaign; 0 is no limit
     calls_per_second: Decimal  # of the campaign; 0 is no limit
+    open_until: datetime | None = None  # when the callee's window closes
+    caps: tuple[Cap, ...] = ()  # of the campaign, beside the account's
     next_leg: bool = False  # the attempt goes on to another trunk
 
 
@@ -56,7 +59,8 @@ class Refusal(StrEnum):
 
     fenced = "fenced"  # another dialer has the gateway
     gone = "gone"  # removed, stopped, expired, paused or leased by another meanwhile
-    capped = "capped"  # this callee was called often enough today
+    closed = "closed"  # the callee's window has closed meanwhile
+    capped = "capped"  # this callee was called often enough lately
     campaign_busy = "campaign_busy"  # the campaign's limit, or the account's attempts a minute: soon again
     trunk_busy = "trunk_busy"  # the trunk's limit, or it may not carry this number
     no_money = "no_money"  # the balance, max_cost or the day's cap does not cover the hold
@@ -70,12 +74,14 @@ SELECT place_leg(
     p_epoch => %(epoch)s, p_trunk => %(trunk_id)s, p_caller_id => %(caller_id)s, p_rate => %(rate)s,
     p_hold => %(hold)s, p_held_by_campaign => %(held_by_campaign)s, p_guarded => %(guarded)s,
     p_max_channels => %(max_channels)s, p_calls_per_second => %(calls_per_second)s, p_next_leg => %(next_leg)s,
-    p_now => %(now)s)
+    p_now => %(now)s, p_open_until => %(open_until)s, p_cap_attempts => %(cap_attempts)s,
+    p_cap_seconds => %(cap_seconds)s)
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
 # The last look before the INVITE: from this commit on the leg counts as dialled, whatever happens to us. The lock
-# makes a new dialer's claim wait, so that it finds the leg either dialled or never to be dialled.
+# makes a new dialer's claim wait, so that it finds the leg either dialled or never to be dialled. A leg that is marked
+# already has been told so in time.
 DIALLED = """
 WITH fence AS MATERIALIZED (
     SELECT gateway FROM dialer_epochs WHERE epoch = %(epoch)s FOR SHARE
@@ -83,6 +89,7 @@ WITH fence AS MATERIALIZED (
 UPDATE legs l SET phase = 'dialled', dialled_at = coalesce(l.dialled_at, %(now)s) FROM fence
 WHERE l.account_id = %(account_id)s AND l.leg_id = %(leg_id)s AND l.phase IN ('placing', 'dialled')
   AND l.epoch = %(epoch)s AND l.gateway = fence.gateway
+  AND (l.phase = 'dialled' OR %(open_until)s::timestamptz IS NULL OR %(open_until)s > %(now)s)
 """
 
 # Callees answered: their calls talk from now on, and an answer's time is what it will be billed from. What a crash of
@@ -115,6 +122,25 @@ SELECT end_leg(
     p_status_name => %(status_name)s, p_steps => %(steps)s, p_recording => %(recording)s, p_final => %(final)s,
     p_state => %(state)s, p_call_end => %(call_end)s, p_due_at => %(due_at)s, p_now => %(now)s)
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
+"""
+
+# The rows for which transactions that end several legs, or place others, would wait for one another in a ring: in the
+# order in which every statement of the store takes them.
+END_LOCKS = """
+WITH leg AS MATERIALIZED (
+    SELECT account_id, call_id, trunk_id, guarded FROM legs
+    WHERE account_id = %(account_id)s AND leg_id = ANY(%(leg_ids)s)
+), called AS MATERIALIZED (
+    SELECT c.campaign_id FROM calls c WHERE c.account_id = %(account_id)s AND c.call_id IN (SELECT call_id FROM leg)
+    ORDER BY c.call_id FOR NO KEY UPDATE
+), guard AS MATERIALIZED (
+    SELECT FROM campaign_guards g
+    WHERE g.account_id = %(account_id)s AND g.campaign_id IN (SELECT campaign_id FROM called)
+      AND EXISTS (SELECT FROM leg WHERE guarded)
+    ORDER BY g.campaign_id FOR NO KEY UPDATE
+)
+SELECT FROM trunks WHERE trunk_id IN (SELECT trunk_id FROM leg) AND (SELECT count(*) FROM guard) >= 0
+ORDER BY trunk_id FOR NO KEY UPDATE
 """
 
 # A leg that never had an INVITE is taken back: no attempt is burnt, and its number is not used again. The call goes
@@ -234,6 +260,8 @@ async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Re
         **msgspec.structs.asdict(wanted),
         "rate": Jsonb(msgspec.to_builtins(wanted.rate)),
         "guarded": wanted.guarded or wanted.held_by_campaign,
+        "cap_attempts": [cap.attempts for cap in wanted.caps] or None,
+        "cap_seconds": [cap.seconds for cap in wanted.caps] or None,
         "quiet": quiet,
         "now": now,
     }
@@ -242,12 +270,27 @@ async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Re
     return LegId.parse(placed) if "." in placed else Refusal(placed)
 
 
-async def mark_dialled(db: Database, *, account_id: int, leg: LegId, epoch: int, now: datetime) -> bool:
-    """Commit that the INVITE is about to be sent; False where this dialer is fenced or the leg was taken back.
+async def mark_dialled(
+    db: Database,
+    *,
+    account_id: int,
+    leg: LegId,
+    epoch: int,
+    open_until: datetime | None = None,
+    now: datetime,
+) -> bool:
+    """Commit that the INVITE is about to be sent; False where this dialer is fenced, the leg was taken back, or the
+    callee's window has closed: `open_until`.
 
     True again when asked again, for the sake of a lost answer: whoever asks sends one INVITE all the same.
     """
-    params = {"account_id": account_id, "leg_id": str(leg), "epoch": epoch, "now": now}
+    params = {
+        "account_id": account_id,
+        "leg_id": str(leg),
+        "epoch": epoch,
+        "open_until": open_until,
+        "now": now,
+    }
     return await db.execute(DIALLED, params) == 1
 
 
@@ -266,10 +309,31 @@ async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     """End a leg with everything that follows from it; False where it had ended already."""
+    quiet = db.quiet()
+    ended_now = bool(await db.value(END, _end_params(ended, quiet, now)))
+    db.ring_later(quiet)
+    return ended_now
+
+
+async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> None:
+    """End legs of one account in one transaction, each as `end` does; one that cannot be ended fails all."""
+    if len(ended) <= 1:
+        for one in ended:
+            await end(db, one, now=now)
+        return
+    quiet = db.quiet()
+    async with db.transaction() as connection, connection.pipeline():
+        locks = {"account_id": ended[0].account_id, "leg_ids": [str(one.leg_id) for one in ended]}
+        await connection.execute(END_LOCKS, locks)
+        for one in ended:
+            await connection.execute(END, _end_params(one, quiet, now))
+    db.ring_later(quiet)
+
+
+def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
     after = ended.next
     outcome = ended.outcome
-    quiet = db.quiet()
-    params = {
+    return {
         "account_id": ended.account_id,
         "campaign_id": ended.campaign_id,
         "leg_id": str(ended.leg_id),
@@ -293,9 +357,6 @@ async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
         "quiet": quiet,
         "now": now,
     }
-    ended_now = bool(await db.value(END, params))
-    db.ring_later(quiet)
-    return ended_now
 
 
 async def take_back(db: Database, *, account_id: int, leg: LegId, now: datetime) -> bool:

@@ -156,6 +156,17 @@ WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND line
 ORDER BY line LIMIT %(limit)s
 """
 
+REJECTS_PAGE = """
+SELECT line, reason, value, earlier FROM phone_list_rejects
+WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s
+ORDER BY line LIMIT %(limit)s::bigint OFFSET %(skipped)s::bigint
+"""
+
+LAST_REJECTED = """
+SELECT coalesce(max(line), 0) FROM phone_list_rejects
+WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s
+"""
+
 RUNS = """
 SELECT after_row, first_ordinal, loaded AS promised FROM phone_list_runs
 WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND loaded > 0 ORDER BY first_ordinal DESC
@@ -310,6 +321,19 @@ async def rejects(db: Database, phone_list: PhoneList) -> AsyncIterator[list[Rej
     while found := await db.rows(Rejected, REJECTS, {**key_of(phone_list), "after": after, "limit": _PAGE}):
         yield found
         after = found[-1].line
+
+
+async def rejects_page(
+    db: Database, account_id: int, phone_list_id: int, *, number: int, size: int
+) -> list[Rejected]:
+    """A page (from 1) of a list's rejected rows."""
+    params = {"account_id": account_id, "phone_list_id": phone_list_id}
+    return await db.rows(Rejected, REJECTS_PAGE, {**params, "limit": size, "skipped": (number - 1) * size})
+
+
+async def last_rejected(db: Database, account_id: int, phone_list_id: int) -> int:
+    """The highest line of a list that was rejected; 0 where none was."""
+    return int(await db.value(LAST_REJECTED, {"account_id": account_id, "phone_list_id": phone_list_id}))
 
 
 async def calls_of(db: Database, phone_list: PhoneList, campaign_id: int) -> AsyncIterator[list[LoadedCall]]:

@@ -5,11 +5,12 @@ from itertools import product
 import pytest
 
 from zvonar.core.call import FINAL, CallState
-from zvonar.core.campaign import CampaignStatus
+from zvonar.core.campaign import CampaignStatus, Waits
 from zvonar.core.result import CallEnd, Disposition, Outcome, ScriptResult
 from zvonar.dialects.autocall.outcomes import (
-    AUTOCALL_STATUS,
+    AutocallStatus,
     CallStatus,
+    autocall_status,
     call_status,
     ended_by_status,
     try_status,
@@ -28,6 +29,7 @@ def test_the_whole_product_of_results_and_states_has_a_status() -> None:
         else:
             assert status == try_status(disposition, script_result or ScriptResult.none)
             assert status in COUNTED
+    # Of what comes from a try; the rest comes from a call back.
     assert seen == set(CallStatus) - {CallStatus.recalled}
 
 
@@ -68,10 +70,21 @@ def test_tries_are_called_what_they_were(disposition: str, script_result: str, s
     assert try_status(Disposition(disposition), ScriptResult(script_result)) == status
 
 
-def test_a_campaign_has_the_status_of_its_name() -> None:
-    assert {str(ours): str(theirs) for ours, theirs in AUTOCALL_STATUS.items()} == {
-        str(status): str(status) for status in CampaignStatus
-    }
+def test_a_campaign_has_the_status_of_its_name_or_of_what_it_waits_for() -> None:
+    for status in CampaignStatus:
+        assert str(autocall_status(status, None)) == str(status)
+        for waits in Waits:
+            assert str(autocall_status(status, waits)) == str(waits)
+    assert set(AutocallStatus) == {*map(str, CampaignStatus), *map(str, Waits)}
+
+
+def test_who_called_back_counts_as_that_and_as_nothing_else() -> None:
+    for disposition, script_result, state in product([None, *Disposition], [None, *ScriptResult], FINAL):
+        result = f"{disposition or 'none'}/{script_result or 'none'}"
+        counted = ended_by_status({f"result/{result}": 3, f"recalled/{result}": 1})
+        before = call_status(state, disposition, script_result)
+        assert call_status(state, disposition, script_result, recalled=True) is CallStatus.recalled
+        assert {status: n for status, n in counted.items() if n} == {before: 2, CallStatus.recalled: 1}
 
 
 def test_counters_leave_out_what_has_not_ended() -> None:

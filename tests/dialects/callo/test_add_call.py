@@ -73,7 +73,7 @@ def test_the_answer_is_the_samples_key_by_key(
     assert len(str(answer["audioclip_id"])) == 10
     assert (answer["phone"], answer["callerid"]) == (PHONE, "+70009990000")
     assert answer["balance"] == "1000.000000"
-    assert answer["created"] == house.clock.strftime("%Y-%m-%dT%H:%M:%S.123Z")
+    assert answer["created"] == house.clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert response.headers["content-type"] == "application/json"
     assert response.headers["content-language"] == "en"
     assert response.headers["vary"] == "Accept-Language, Cookie"
@@ -101,7 +101,7 @@ def test_every_transport_of_every_path_is_served(
         "campaign_id": str(campaign_id),
         "text": "Здравствуйте, это проверка + плюс",
         "record": "1",
-        "ivr_lvl_1_btn_с_sms_text": "имя кириллицей",
+        "ivr_lvl_1_btn_с_sms": "имя кириллицей",  # no parameter of the reference
     }
     options: dict[str, Any] = {
         "get": {"params": form},
@@ -150,7 +150,8 @@ def test_what_was_sent_is_what_is_dialled(
     overrides = house.run(
         house.db.value("SELECT overrides FROM calls WHERE call_id = %s", [answer["call_id"]])
     )
-    assert overrides == {"text": "Ваш код", "max_call_time": 42}
+    higher = {"language": "ru", "name": None, "rate": 105, "pitch": 115}
+    assert overrides == {"text": "Ваш код", "max_call_time": 42, "voice": higher}
 
 
 def test_the_same_text_is_the_same_clip_and_no_text_the_campaigns(
@@ -222,7 +223,8 @@ def test_an_unknown_campaign_reads_as_the_sample(
         ("text", "до\x00ро", "Null characters are not allowed."),
         ("text", b"\xed\xa0\x80", "Enter text in UTF-8."),
         ("text", "ы" * 4001, "Ensure this value has at most 4000 characters (it has 4001)."),
-        ("text", '<audio id="100500"/>', "Enter a valid value."),
+        ("text", '<audio id="100500"/>', "There is no such audio clip."),
+        ("text", "<p>да", "Enter a valid text: Mismatched tag."),
         ("label", "two words", "Enter a valid value."),
         ("label", "а" * 201, "Ensure this value has at most 200 characters (it has 201)."),
         ("pincode", "12x4", "Enter a whole number."),

@@ -16,7 +16,7 @@ from msgspec import structs
 from zvonar.core.script import Prompt, plain
 from zvonar.dialects.callo import limits
 from zvonar.dialects.callo.routes import PREFIXES
-from zvonar.store import campaigns
+from zvonar.store import campaigns, steering
 from zvonar.store.limits import key_hash, take
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def test_a_completed_campaign_wakes_up_and_holds_its_most_again(house: House, te
     assert house.run(house.db.value(held, [account_id])) == 600
 
     def complete() -> None:
-        assert house.run(campaigns.complete_if_done(house.db, account_id, campaign_id, now=house.clock))
+        assert house.run(steering.complete_if_done(house.db, account_id, campaign_id, now=house.clock))
 
     assert codes(at_once(house, form(tenant, campaign_id))) == {200: 1}
     remove = {"public_key": tenant.callo, "campaign_id": campaign_id, "phone": "+70001230001"}

@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from zvonar.core.call import FINAL, CallState
-from zvonar.core.campaign import CampaignSettings, CampaignStatus
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, Waits
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.core.schedule import zone_of
 from zvonar.dialects.autocall.outcomes import (
-    AUTOCALL_STATUS,
     AutocallStatus,
     CallStatus,
+    autocall_status,
     call_status,
     ended_by_status,
     try_status,
@@ -36,6 +36,7 @@ class CampaignFact(Struct, frozen=True, kw_only=True):
     name: str
     type: str
     status: CampaignStatus
+    waits: Waits | None = None
     settings: CampaignSettings
     timezone: str  # the account's, IANA
     phone_lists: tuple[int, ...]  # ids
@@ -46,6 +47,14 @@ class CampaignFact(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class StepFact(Struct, frozen=True, kw_only=True):
+    """One thing that happened in a scenario."""
+
+    node: str
+    key: str | None = None  # None: silence
+    status_name: str | None = None
+
+
 class AttemptFact(Struct, frozen=True, kw_only=True):
     """One attempt of a call as an event tells it."""
 
@@ -53,6 +62,7 @@ class AttemptFact(Struct, frozen=True, kw_only=True):
     ended_at: datetime | None  # None while it lasts, and where its placement was taken back
     disposition: Disposition | None
     script_result: ScriptResult | None
+    steps: tuple[StepFact, ...] | None = None  # what was pressed where
 
 
 class CallFact(Struct, frozen=True, kw_only=True):
@@ -67,9 +77,11 @@ class CallFact(Struct, frozen=True, kw_only=True):
     script_result: ScriptResult | None
     talk_seconds: int  # of all attempts
     attempts: tuple[AttemptFact, ...]  # oldest first
+    recalled_at: datetime | None = None  # when the subscriber called back
     timezone: str  # the account's, IANA
     created_at: datetime
     updated_at: datetime
+    locked: bool = False  # held back by the client
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -91,7 +103,7 @@ class Autocall(Struct, frozen=True, kw_only=True):
     """A campaign on this wire."""
 
     id: int
-    client_id: str  # the account
+    client_id: str  # as the client has named it; the account's id unless given
     name: str
     date_from: str  # a date with the time zero
     time_from: str  # H:i:s of the daily window
@@ -99,8 +111,8 @@ class Autocall(Struct, frozen=True, kw_only=True):
     max_tries: int
     tries_interval: int  # minutes
     type: str
-    sms: bool  # after a success; this and the next three are not offered yet
-    sms_unanswered: bool
+    sms: bool  # whether `text` is sent after a success
+    sms_unanswered: bool  # whether `text_unanswered` is sent where a call has ended without one
     text: str | None
     text_unanswered: str | None
     audio_id: tuple[str, ...]  # clips
@@ -123,6 +135,14 @@ class Autocall(Struct, frozen=True, kw_only=True):
     counters: Counters
 
 
+class Choice(Struct, frozen=True, kw_only=True):
+    """What a subscriber has chosen in a scenario."""
+
+    node: str
+    key: str | None  # null: silence
+    name: str | None  # what the scenario calls this choice
+
+
 class Call(Struct, frozen=True, kw_only=True):
     """A call on this wire."""
 
@@ -130,7 +150,7 @@ class Call(Struct, frozen=True, kw_only=True):
     autocall_id: int
     number: str  # E.164 with the plus
     extra: str | None  # the contact's own label
-    lock: bool  # a try is under way [G]
+    lock: bool  # held back by the client, or a try is under way [G]
     tries: int
     date_tries: tuple[str, ...]  # when each began
     status_tries: tuple[CallStatus, ...]  # beside date_tries
@@ -138,7 +158,7 @@ class Call(Struct, frozen=True, kw_only=True):
     duration: int  # seconds of talk of all tries
     r_duration: int  # seconds of a forwarded leg [G]
     status: CallStatus
-    data: tuple[str, ...]  # answers of a scenario [G]
+    data: tuple[Choice, ...]  # what was chosen in a scenario, of all tries [G]
     created_at: str
     updated_at: str
 
@@ -166,7 +186,7 @@ def autocall(fact: CampaignFact) -> Autocall:
     first_day = window.date_from or (fact.started_at or fact.created_at).astimezone(zone).date()
     return Autocall(
         id=fact.campaign_id,
-        client_id=str(fact.account_id),
+        client_id=settings.client_id or str(fact.account_id),
         name=fact.name,
         date_from=f"{first_day.isoformat()} 00:00:00",
         time_from=window.start.isoformat("seconds"),
@@ -175,25 +195,25 @@ def autocall(fact: CampaignFact) -> Autocall:
         max_tries=settings.retry.max_attempts,
         tries_interval=-(-settings.retry.interval // 60),
         type=fact.type,
-        sms=False,
-        sms_unanswered=False,
-        text=None,
-        text_unanswered=None,
+        sms=settings.sms_text is not None,
+        sms_unanswered=settings.sms_unanswered_text is not None,
+        text=settings.sms_text,
+        text_unanswered=settings.sms_unanswered_text,
         audio_id=_clips(settings),
         list_id=fact.phone_lists,
-        scenario_id=None,
-        max_cost=None if settings.max_cost is None else _money(settings.max_cost),
-        final_cost=_money(Decimal(fact.tallies.get("cost", 0)) / 10_000) if fact.status in _ENDED else None,
+        scenario_id=settings.scenario_id,
+        max_cost=None if settings.max_cost is None else money(settings.max_cost),
+        final_cost=money(Decimal(fact.tallies.get("cost", 0)) / 10_000) if fact.status in _ENDED else None,
         processed=processed,
         speeches=0,
         lifetime=settings.open_ended,
         record=settings.record,
-        status=AUTOCALL_STATUS[fact.status],
+        status=autocall_status(fact.status, fact.waits),
         comment=settings.comment,
         callback_url=settings.callback_url,
-        finished_at=_time(fact.finished_at, zone) if fact.finished_at else None,
-        created_at=_time(fact.created_at, zone),
-        updated_at=_time(fact.updated_at, zone),
+        finished_at=local_time(fact.finished_at, zone) if fact.finished_at else None,
+        created_at=local_time(fact.created_at, zone),
+        updated_at=local_time(fact.updated_at, zone),
         calls_count=total,
         processed_percentage=_percentage(processed, total),
         counters=Counters(
@@ -216,7 +236,7 @@ def call(fact: CallFact) -> Call:
     zone = zone_of(fact.timezone)
     tries = [
         (
-            _time(attempt.started_at, zone),
+            local_time(attempt.started_at, zone),
             try_status(attempt.disposition, attempt.script_result or ScriptResult.none),
         )
         for attempt in fact.attempts
@@ -227,26 +247,34 @@ def call(fact: CallFact) -> Call:
         autocall_id=fact.campaign_id,
         number=fact.phone,
         extra=fact.extra,
-        lock=fact.state in (CallState.dialing, CallState.talking),
+        lock=fact.locked or fact.state in (CallState.dialing, CallState.talking),
         tries=len(tries),
         date_tries=tuple(began for began, _ in tries),
         status_tries=tuple(status for _, status in tries),
         last_try_at=tries[-1][0] if tries else None,
         duration=fact.talk_seconds,
         r_duration=0,
-        status=call_status(fact.state, fact.disposition, fact.script_result),
-        data=(),
-        created_at=_time(fact.created_at, zone),
-        updated_at=_time(fact.updated_at, zone),
+        status=call_status(
+            fact.state, fact.disposition, fact.script_result, recalled=fact.recalled_at is not None
+        ),
+        data=tuple(
+            Choice(node=step.node, key=step.key, name=step.status_name)
+            for attempt in fact.attempts
+            for step in attempt.steps or ()
+        ),
+        created_at=local_time(fact.created_at, zone),
+        updated_at=local_time(fact.updated_at, zone),
     )
 
 
-def _time(moment: datetime, zone: ZoneInfo) -> str:
+def local_time(moment: datetime, zone: ZoneInfo) -> str:
+    """`Y-m-d H:i:s` in the account's zone."""
     local = moment.astimezone(UTC if TIMES_IN_UTC else zone)
     return local.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
-def _money(amount: Decimal) -> str:
+def money(amount: Decimal) -> str:
+    """Two decimals."""
     return str(amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP))
 
 
@@ -255,5 +283,9 @@ def _percentage(part: int, whole: int) -> int:
 
 
 def _clips(settings: CampaignSettings) -> tuple[str, ...]:
+    if settings.audio_ids:
+        return tuple(map(str, settings.audio_ids))
+    if settings.scenario_id is not None:
+        return ()
     prompts = settings.script.prompts() if settings.script is not None else []
     return tuple(str(prompt.clip_id) for prompt in prompts if prompt.clip_id is not None)

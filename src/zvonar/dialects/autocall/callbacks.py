@@ -64,9 +64,11 @@ def _call(payload: dict[str, Any]) -> Sequence[Rendered]:
 
 def _status_changed(change: CallChange) -> bool:
     before = change.before
-    return call_status(change.state, change.disposition, change.script_result) is not call_status(
-        before.state, before.disposition, before.script_result
-    )
+    # It is called back once, and nothing of the call changes afterwards.
+    recalled = change.recalled_at is not None
+    return call_status(
+        change.state, change.disposition, change.script_result, recalled=recalled
+    ) is not call_status(before.state, before.disposition, before.script_result)
 
 
 def _rendered(address: str, order_key: str, body: AutocallBody | CallBody) -> Rendered:

@@ -5,17 +5,22 @@ A call has one status on this wire: what its last try came to, or an error where
 the words and no more: which of our results each word covers is a guess [G], kept in the tables below.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 from zvonar.core.call import FINAL, CallState
-from zvonar.core.campaign import CampaignStatus
+from zvonar.core.campaign import CampaignStatus, Waits
 from zvonar.core.result import Disposition, ScriptResult
+from zvonar.store.call_facts import outcome_key
+from zvonar.store.campaign_facts import standing_key
 
 
 class AutocallStatus(StrEnum):
     """Where an autocall stands."""
 
+    generating = "generating"  # this and the next two: [I], words of this API's bulks
+    awaiting = "awaiting"
+    moderation = "moderation"
     running = "running"
     completed = "completed"
     paused = "paused"  # [G]
@@ -34,11 +39,16 @@ class CallStatus(StrEnum):
     awaiting = "awaiting"  # before the first try has ended [G]: the word of this API's bulks
 
 
-AUTOCALL_STATUS = {
+_STANDING = {
     CampaignStatus.running: AutocallStatus.running,
     CampaignStatus.completed: AutocallStatus.completed,
     CampaignStatus.paused: AutocallStatus.paused,
     CampaignStatus.cancelled: AutocallStatus.cancelled,
+}
+_WAITING = {
+    Waits.generating: AutocallStatus.generating,
+    Waits.moderation: AutocallStatus.moderation,
+    Waits.awaiting: AutocallStatus.awaiting,
 }
 
 _UNANSWERED = {
@@ -74,6 +84,11 @@ _ANSWERED = {
 }
 
 
+def autocall_status(status: CampaignStatus, waits: Waits | None) -> AutocallStatus:
+    """What a campaign's status is called: what it waits for, if it waits for anything."""
+    return _STANDING[status] if waits is None else _WAITING[waits]
+
+
 def try_status(disposition: Disposition, script_result: ScriptResult) -> CallStatus:
     """What one ended attempt came to."""
     if disposition is Disposition.answered:
@@ -82,25 +97,63 @@ def try_status(disposition: Disposition, script_result: ScriptResult) -> CallSta
 
 
 def call_status(
-    state: CallState, disposition: Disposition | None, script_result: ScriptResult | None
+    state: CallState,
+    disposition: Disposition | None,
+    script_result: ScriptResult | None,
+    *,
+    recalled: bool = False,
 ) -> CallStatus:
-    """The status of a call: that of its last try. Both results are None until a try has ended."""
+    """The status of a call: that of its last try, unless the subscriber called back after it.
+
+    Both results are None until a try has ended.
+    """
+    if recalled:
+        return CallStatus.recalled
     if disposition is not None:
         return try_status(disposition, script_result or ScriptResult.none)
     return CallStatus.error if state in FINAL else CallStatus.awaiting
 
 
 def ended_by_status(tallies: Mapping[str, int]) -> dict[CallStatus, int]:
-    """How many ended calls have each status, by a campaign's tallies `result/<disposition>/<script result>`."""
+    """How many ended calls have each status, by a campaign's tallies `result/<disposition>/<script result>`.
+
+    `recalled/…` are those of them whose subscribers called back.
+    """
     counted = dict.fromkeys(CallStatus, 0)
     for key, n in tallies.items():
         noun, _, result = key.partition("/")
-        if noun != "result":
+        if noun not in ("result", "recalled"):
             continue
         disposition, _, script_result = result.partition("/")
-        if disposition == "none":  # ended without a try
-            counted[CallStatus.error] += n
+        status = CallStatus.error  # ended without a try
+        if disposition != "none":
+            status = try_status(Disposition(disposition), ScriptResult(script_result))
+        if noun == "recalled":
+            counted[CallStatus.recalled] += n
+            counted[status] -= n
         else:
-            answer = ScriptResult.none if script_result == "none" else ScriptResult(script_result)
-            counted[try_status(Disposition(disposition), answer)] += n
+            counted[status] += n
     return counted
+
+
+def statuses_of(status: AutocallStatus) -> list[str]:
+    """The campaign statuses that this wire calls so, as the store knows them."""
+    return [
+        standing_key(ours, waits)
+        for ours in CampaignStatus
+        for waits in (None, *Waits)
+        if autocall_status(ours, waits) is status
+    ]
+
+
+def keys_of(statuses: Collection[CallStatus]) -> list[str]:
+    """The outcomes that have one of these statuses, by the keys that the store knows them by."""
+    found = [
+        outcome_key(state in FINAL, disposition, script_result, recalled=recalled)
+        for state in CallState
+        for disposition in (None, *Disposition)
+        for script_result in ScriptResult
+        for recalled in (False, True)
+        if call_status(state, disposition, script_result, recalled=recalled) in statuses
+    ]
+    return list(dict.fromkeys(found))

@@ -21,11 +21,15 @@ from zvonar.dialects.callo.ours import NO_CALLER_IDS as NO_CALLER_IDS
 from zvonar.dialects.callo.ours import NO_COLUMN as NO_COLUMN
 from zvonar.dialects.callo.ours import NO_NUMBERS as NO_NUMBERS
 from zvonar.dialects.callo.ours import NO_SUCH_NUMBER as NO_SUCH_NUMBER
+from zvonar.dialects.callo.ours import NO_SUCH_REACTION as NO_SUCH_REACTION
 from zvonar.dialects.callo.ours import NOT_A_LIST as NOT_A_LIST
 from zvonar.dialects.callo.ours import NOT_UTF8 as NOT_UTF8
+from zvonar.dialects.callo.ours import SEVERAL_WORDS as SEVERAL_WORDS
 from zvonar.dialects.callo.ours import TOO_LARGE as TOO_LARGE
+from zvonar.dialects.callo.ours import UNKNOWN_CLIP as UNKNOWN_CLIP
 from zvonar.dialects.callo.ours import UNKNOWN_KEY as UNKNOWN_KEY
 from zvonar.dialects.callo.ours import UNREADABLE as UNREADABLE
+from zvonar.dialects.callo.ours import bad_markup as bad_markup
 from zvonar.dialects.callo.ours import both as both
 from zvonar.dialects.callo.ours import too_many as too_many
 from zvonar.dialects.callo.words import Language as Language

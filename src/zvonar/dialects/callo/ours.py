@@ -50,6 +50,30 @@ UNREADABLE = Text(
 )  # __all__
 TOO_LARGE = Text(en="The form is too large.", ru="Форма слишком велика.", uk="Форма завелика.")  # __all__
 
+NO_SUCH_REACTION = Text(
+    en="The campaign has no reaction to this button or word.",
+    ru="В кампании нет реакции на эту кнопку или слово.",
+    uk="У кампанії немає реакції на цю кнопку чи слово.",
+)  # ivr_lvl_…
+SEVERAL_WORDS = Text(
+    en="Only one word is allowed for a reaction.",
+    ru="Для реакции допускается только одно слово.",
+    uk="Для реакції дозволено лише одне слово.",
+)  # ivr_lvl_…
+UNKNOWN_CLIP = Text(
+    en="There is no such audio clip.", ru="Такого аудиоролика нет.", uk="Такого аудіоролика немає."
+)  # text, ivr_lvl_…_audioclip_text
+
+
+def bad_markup(detail: str) -> Text:
+    """What is wrong with a text's markup. `detail`: a sentence in English, for whoever wrote the markup."""
+    return Text(
+        en=f"Enter a valid text: {detail}",
+        ru=f"Введите правильный текст: {detail}",
+        uk=f"Введіть правильний текст: {detail}",
+    )
+
+
 # Why a recording is no clip, by the reason of `zvonar.speech.formats`; clip_file.
 CLIP_REJECTED: Mapping[str, Text] = {
     "empty": Text(en="The file holds no sound.", ru="В файле нет звука.", uk="У файлі немає звуку."),

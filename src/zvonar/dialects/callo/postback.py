@@ -73,9 +73,14 @@ def render(event: Event) -> Sequence[Rendered]:
             # Receivers read the query even of a POST; what the template leaves out is in the body.
             body=urlencode(values).encode() if posted else b"",
             method="POST" if posted else "GET",
-            url=_PLACEHOLDER.sub(lambda name: quote(values.get(name[1], ""), safe=""), wanted.url),
+            url=filled(wanted.url, values),
         ),
     )
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A URL whose placeholders are filled, percent-encoded; unknown ones are empty."""
+    return _PLACEHOLDER.sub(lambda name: quote(values.get(name[1], ""), safe=""), template)
 
 
 def _values(change: _Change) -> Mapping[str, str]:

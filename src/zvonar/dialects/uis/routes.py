@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from msgspec import Raw, Struct
 
 from zvonar.core.schedule import zone_of
-from zvonar.dialects.addresses import base_url
+from zvonar.dialects.links import base_url
 from zvonar.dialects.uis import answers, limits
 from zvonar.dialects.uis.errors import RpcError
 from zvonar.dialects.uis.media import Media, media_routes
@@ -52,7 +52,7 @@ def routes(service: Service) -> list[Router]:
         host = request.client.host if request.client else ""
         door = Door(db=service.db, now=service.now(), host=host)
         answered = await answer(
-            service, door, await request.body(), base=base_url(service.public_url, request)
+            service, door, await request.body(), base=base_url(request, service.public_url)
         )
         return Whole(answered) if isinstance(answered, bytes) else answered
 

@@ -30,6 +30,10 @@ class TextTooLong(SynthesisFailed):
     """The text is too long for one prompt: shorten it or split it."""
 
 
+class MarkupUnplayable(SynthesisFailed):
+    """The text's markup cannot be played: correct it, or the clips that it names."""
+
+
 class UnsupportedVoice(SynthesisFailed, ValueError):
     """No engine speaks with this voice: choose a language and a voice that the engine lists."""
 
@@ -43,7 +47,7 @@ class EngineDied(SynthesisFailed):
 
 
 # What no second try makes better: the text or its voice is at fault, not the engine.
-UNSPEAKABLE: Final = (NothingToSay, TextTooLong, UnsupportedVoice)
+UNSPEAKABLE: Final = (NothingToSay, TextTooLong, UnsupportedVoice, MarkupUnplayable)
 
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

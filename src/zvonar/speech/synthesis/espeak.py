@@ -33,6 +33,7 @@ USUAL_PITCH: Final = 50  # espeak's -p at pitch 100
 MOST_SECONDS: Final = 600  # of speech: a few characters can expand to long names
 MOST_OUTPUT: Final = MOST_SECONDS * 22_050 * 2  # bytes
 MOST_MEMORY: Final = 256 << 20  # bytes of address space; a run needs about 35 MB
+NICE: Final = 10
 REAP_SECONDS: Final = 2.0  # for the kernel to end a killed process
 CHUNK: Final = 1 << 16
 
@@ -165,6 +166,7 @@ def _bound(pid: int, deadline: float) -> None:
     """Set before the engine sees a byte of text; the one on processor time counts should we die first."""
     seconds = int(deadline) + 1
     with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, NICE)  # prompts of running calls go before those that come
         resource.prlimit(pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
         resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))  # a core file would hold the text

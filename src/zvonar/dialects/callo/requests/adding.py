@@ -5,10 +5,14 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from zvonar.core import markup
 from zvonar.core.campaign import MAX_CALL_TIME, MAX_CODE, MIN_CODE
+from zvonar.core.markup import MarkupInvalid
 from zvonar.core.script import MAX_TEXT
+from zvonar.dialects.callo import ours
 from zvonar.dialects.callo.errors import NOT_VALID
 from zvonar.dialects.callo.requests.form import MAX_KEY, Form
+from zvonar.dialects.callo.requests.individual import Individual, individuals
 
 MAX_LABEL = 200
 MAX_PIN = 20  # digits
@@ -24,36 +28,39 @@ class CallForm(Struct, frozen=True, kw_only=True):
     campaign_id: int
     text: str | None = None
     speaker: str | None = None
+    emotion: str | None = None
     label: str | None = None
     code: str | None = None  # digits; ours to choose unless given
     max_call_time: int | None = None  # seconds
+    individual: tuple[Individual, ...] = ()  # what buttons and words do in this call alone
 
 
 def call_form(form: Form) -> CallForm:
-    """A call to add, or FormInvalid with everything that is wrong.
-
-    What buttons do in this call alone (`ivr_lvl_…`) is ignored like any other unknown parameter.
-    """
+    """A call to add, or FormInvalid with everything that is wrong."""
     phone, campaign_id = _who(form)
     text = form.text("text", limit=MAX_TEXT)
-    if text is not None and text.startswith("<audio"):
-        form.errors["text"] = (
-            NOT_VALID  # clips are not played by markup yet, and must not be read out as words
-        )
+    if text is not None:
+        try:
+            markup.parse(text)
+        except MarkupInvalid as exc:
+            form.errors["text"] = ours.bad_markup(exc.detail or "")
     speaker = form.text("speaker", limit=MAX_KEY)
-    form.text("emotion", limit=MAX_KEY)  # our voices have none
+    emotion = form.text("emotion", limit=MAX_KEY)
     label = form.text("label", limit=MAX_LABEL)
     if label is not None and not _LABEL.fullmatch(label):
         form.errors["label"] = NOT_VALID
     pincode = form.digits("pincode", longest=MAX_PIN)
     max_call_time = form.number("max_call_time", low=1, high=MAX_CALL_TIME)
+    individual = individuals(form)
     form.check()
     assert campaign_id is not None
     return CallForm(
         phone=phone,
         campaign_id=campaign_id,
         text=text,
+        individual=individual,
         speaker=speaker,
+        emotion=emotion,
         label=label,
         code=pincode,
         max_call_time=max_call_time,

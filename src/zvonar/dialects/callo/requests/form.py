@@ -46,6 +46,10 @@ class Form:
         if self.errors:
             raise FormInvalid(self.errors)
 
+    def names(self) -> list[str]:
+        """The fields that were sent, in their order."""
+        return list(self._fields)
+
     def text(self, name: str, *, limit: int, required: bool = False) -> str | None:
         """A text without its surrounding blanks; None where it is empty, missing or wrong."""
         text = self._fields.get(name, "")

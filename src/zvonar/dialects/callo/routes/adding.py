@@ -11,11 +11,14 @@ from litestar import HttpMethod, Response, route
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
+from zvonar.core import markup
 from zvonar.core import phone as phones
 from zvonar.core import pool as caller_ids
-from zvonar.core.campaign import CallOverrides, CampaignType, script_of
+from zvonar.core.campaign import CallOverrides, CampaignSettings, CampaignType, script_of
 from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
+from zvonar.core.markup import MarkupInvalid
 from zvonar.core.phone import Phone
+from zvonar.core.reaction import ReactionOverride
 from zvonar.core.script import Prompt
 from zvonar.dialects.callo import answers, errors, limits
 from zvonar.dialects.callo.errors import (
@@ -34,6 +37,7 @@ from zvonar.dialects.callo.requests.adding import (
     tellcode_form,
 )
 from zvonar.dialects.callo.requests.form import Form, public_key
+from zvonar.dialects.callo.requests.individual import overrides
 from zvonar.dialects.callo.routes.common import BIGINT, KEY_KIND, Req, Service, opened
 from zvonar.dialects.callo.routes.known import Known
 from zvonar.dialects.callo.voices import voice_of
@@ -235,27 +239,50 @@ class Intake:
         pool: list[str] = list(settings.caller_ids)
         if campaign.type in (CampaignType.flashcall, CampaignType.pincode_incoming) and not pool:
             pool = await trunks.caller_ids(self._db, account.account_id, trial=phone.trial)
-        voice = voice_of(asked.speaker, settings.voice)
-        overrides = CallOverrides(
+        voice = voice_of(asked.speaker, asked.emotion, settings.voice)
+        individual = CallOverrides(
             text=asked.text,
             voice=None if voice == settings.voice else voice,
             max_call_time=asked.max_call_time,
             code=_code(campaign, asked.code, pool),
+            reactions=await self._reactions(account, settings, asked, trial=phone.trial),
         )
-        first = _first(campaign, overrides)
+        first = _first(campaign, individual)
         clip_id = None if first is None else first.clip_id
         says = None
+        if asked.text is not None and not await self._known.has_clips(account.account_id, asked.text):
+            raise FormInvalid({"text": errors.UNKNOWN_CLIP})
         if first is not None and first.text is not None:
+            clip_id = _only_clip(first.text)
+        if first is not None and first.text is not None and clip_id is None:
             clip_id = self._known.clip(account.account_id, first.text, voice)
             says = Spoken(text=first.text, voice=voice) if clip_id is None else None
         new = NewCall(
             phone=phone,
             label=asked.label,
-            overrides=None if overrides == CallOverrides() else overrides,
+            overrides=None if individual == CallOverrides() else individual,
             clip_id=clip_id,
         )
         allowed = list(settings.incoming_numbers) or caller_ids.whole(pool)[:3]
         return new, says, allowed
+
+    async def _reactions(
+        self, account: Account, settings: CampaignSettings, asked: CallForm, *, trial: bool
+    ) -> tuple[ReactionOverride, ...]:
+        """What buttons and words do in this call alone."""
+        if not asked.individual:
+            return ()
+        changed = overrides(
+            asked.individual, settings.script, country=next(iter(account.countries), ""), trial=trial
+        )
+        missing = {
+            one.name: errors.UNKNOWN_CLIP
+            for one in asked.individual
+            if one.field == "say" and not await self._known.has_clips(account.account_id, one.value)
+        }
+        if missing:
+            raise FormInvalid(missing)
+        return changed
 
 
 class _Counted(CalloError):
@@ -274,6 +301,14 @@ def _first(campaign: Campaign, overrides: CallOverrides) -> Prompt | None:
     if campaign.type is CampaignType.regular:
         raise FormInvalid({"text": errors.REQUIRED})
     return None
+
+
+def _only_clip(text: str) -> int | None:
+    """The clip of a text that is nothing else; a campaign's own text may have been stored before it was looked at."""
+    try:
+        return markup.only_clip(text)
+    except MarkupInvalid:
+        return None
 
 
 def _code(campaign: Campaign, asked: str | None, pool: list[str]) -> str | None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from zvonar.core import phone as phones
 from zvonar.core.errors import CampaignNotFound, DestinationRefused, PhoneInvalid, Unauthorised
 from zvonar.core.schedule import zone_of
-from zvonar.dialects import addresses
+from zvonar.dialects import links
 from zvonar.dialects.callo import errors, limits
 from zvonar.dialects.callo.errors import CampaignMissing, FormInvalid, Language
 from zvonar.dialects.callo.media import Media
@@ -62,7 +62,7 @@ def zone_for(account: Account | None) -> ZoneInfo:
 
 def base_url(service: Service, request: Req) -> str:
     """What every link begins with, without a slash at its end."""
-    return addresses.base_url(service.public_url, request)
+    return links.base_url(request, service.public_url)
 
 
 def known_number(written: str, account: Account) -> str | None:

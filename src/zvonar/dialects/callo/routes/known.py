@@ -9,10 +9,12 @@ from collections.abc import Hashable
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from zvonar.core import markup
 from zvonar.core.campaign import Voice
 from zvonar.store import accounts, campaigns, clips, trunks
 from zvonar.store.accounts import Account
 from zvonar.store.campaigns import Campaign
+from zvonar.store.clips import ClipNotFound
 from zvonar.store.db import Database
 
 _ACCOUNTS = timedelta(seconds=10)  # in which an account's default country may change without being noticed
@@ -53,6 +55,7 @@ class Known:
         self._accounts: _Memory[bytes, tuple[Account, datetime]] = _Memory(_MOST)
         self._campaigns: _Memory[tuple[int, int], Campaign] = _Memory(_MOST)
         self._clips: _Memory[tuple[int, str], int] = _Memory(_MOST)
+        self._met: _Memory[tuple[int, int], bool] = _Memory(_MOST)  # clips that are there
         self._trial: tuple[bool, datetime] | None = None
 
     async def account(self, key: str, key_hash: bytes, *, now: datetime) -> Account:
@@ -81,6 +84,17 @@ class Known:
     def met_clip(self, account_id: int, text: str, voice: Voice, clip_id: int) -> None:
         """It is known from now on."""
         self._clips.put((account_id, clips.fingerprint(text, voice)), clip_id)
+
+    async def has_clips(self, account_id: int, text: str) -> bool:
+        """Whether the account has every clip that a text plays; a clip is never taken away."""
+        for clip_id in markup.clip_ids(text):
+            if self._met.get((account_id, clip_id)) is None:
+                try:
+                    await clips.get(self._db, account_id, clip_id)
+                except ClipNotFound:
+                    return False
+                self._met.put((account_id, clip_id), True)
+        return True
 
     async def trial(self, *, now: datetime) -> bool:
         """Whether town numbers count as numbers."""

@@ -1,15 +1,15 @@
-"""What do our links begin with? The public address where there is one, else the address that the client used."""
+"""With what does every link begin? The configured address, or the one at which the client has reached us."""
 
 import re
-from typing import Any, Final
+from typing import Any
 
 from litestar import Request
 
-_HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 
 
-def base_url(public_url: str | None, request: Request[Any, Any, Any]) -> str:
-    """Scheme and host, without a slash at the end."""
+def base_url(request: Request[Any, Any, Any], public_url: str | None) -> str:
+    """What every link begins with, without a slash at its end."""
     if public_url:
         return public_url.rstrip("/")
     host = request.headers.get("host", "")

@@ -1,0 +1,1 @@
+"""What came in, in our own terms?"""
