@@ -80,7 +80,7 @@ class PostgresReportStore:
         """What the query asks for; see ReportStore."""
         until = asyncio.get_running_loop().time() + query.deadline
         where = _where(query)
-        statement = page(query, where)
+        statement = _among(query, page(query, where))
         try:
             async with (
                 asyncio.timeout_at(until) as timeout,
@@ -156,9 +156,10 @@ class PostgresReportStore:
 
     async def _begin(self, connection: Connection, query: Query, where: Sql, left: float) -> int | None:
         """Begin the transaction, in one message with the count; the total, or None where there is no place."""
-        count = Sql("SELECT count(*) FROM report_filters f WHERE ") + where
+        count = _among(query, Sql("SELECT count(*) FROM report_filters f WHERE ") + where)
         key = (count.text, *(tuple(p) if isinstance(p, list) else p for p in count.params))
-        known = self._totals.get(key)
+        # Calls that are up come and go without a revision.
+        known = None if query.ongoing else self._totals.get(key)
         place = (self._at_once, query.account_id)
         months = (query.account_id, month_of(query.since), query.until)
         statement = Sql(COUNT, (None if known is None else known[0],)) + count
@@ -208,6 +209,22 @@ def _where(query: Query) -> Sql:
         return period
     wanted = condition(query.filter, account_id=query.account_id, zone=query.zone)
     return period if wanted == TRUE else period + Sql(" AND ") + wanted
+
+
+# Sessions that are over and calls that are up are one table to whoever asks for both.
+_WITH_ONGOING: tuple[tuple[LiteralString, LiteralString], ...] = (
+    ("report_filters f", "(SELECT * FROM report_filters UNION ALL SELECT * FROM ongoing_filters) f"),
+    ("report_rows r", "(SELECT * FROM report_rows UNION ALL SELECT * FROM ongoing_rows) r"),
+)
+
+
+def _among(query: Query, statement: Sql) -> Sql:
+    """The statement over the sessions that the query means."""
+    text = statement.text
+    if query.ongoing:
+        for over, both in _WITH_ONGOING:
+            text = text.replace(over, both)
+    return Sql(text, statement.params)
 
 
 def page(query: Query, where: Sql) -> Sql:
