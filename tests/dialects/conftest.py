@@ -203,8 +203,8 @@ class House:
             [leased] = await calls.lease(self.db, wanted, epoch=epoch, now=self.clock)
             assert leased.call_id == call_id
             after = Next(state=CallState.blocked, call_end=CallEnd.stopped)
-            cause = Cause.destination
-            assert await calls.fail(self.db, leased, outcome, after, cause=cause, epoch=epoch, now=self.clock)
+            why = msgspec.structs.replace(outcome, cause=Cause.destination)
+            assert await calls.fail(self.db, leased, why, after, epoch=epoch, now=self.clock)
 
         self.run(work())
 

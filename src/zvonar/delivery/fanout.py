@@ -12,7 +12,7 @@ from zvonar.delivery.bell import Bell, pause
 from zvonar.delivery.meters import DeliveryMeters
 from zvonar.store import outbox
 from zvonar.store.db import Database, StoreUnavailable
-from zvonar.store.outbox import Renderer
+from zvonar.store.outbox import Look, Recorder, Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -38,14 +38,18 @@ class Fanout:
         backoff: Backoff,
         meters: DeliveryMeters,
         clock: Callable[[], datetime],
+        record: Recorder | None = None,
+        look: Look | None = None,
     ) -> None:
         self.bell = Bell()  # rings when the outbox grew
+        self._look = look  # makes a renderer for what has to be looked up
         self._db = db
         self._render = render
         self._made = made  # told when there are new deliveries
         self._backoff = backoff
         self._meters = meters
         self._clock = clock
+        self._record = record  # keeps what events mean to the house itself
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, which comes with a ring."""
@@ -53,7 +57,13 @@ class Fanout:
         while not stop.is_set():
             try:
                 batch = await outbox.fan_out(
-                    self._db, self._render, now=self._clock(), next_try=self._next_try, limit=BATCH
+                    self._db,
+                    self._render,
+                    now=self._clock(),
+                    next_try=self._next_try,
+                    limit=BATCH,
+                    record=self._record,
+                    look=self._look,
                 )
             except StoreUnavailable as exc:
                 log.warning("delivery.fanout_waiting", reason=str(exc), pause=wait)

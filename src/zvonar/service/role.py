@@ -100,7 +100,7 @@ async def _run(role: str, config: RoleConfig) -> int:
         case "dialer":
             return await _dialer(config, home, stop, orphaned, ready)
         case "worker":
-            return await _worker(config, stop, ready)
+            return await _worker(config, home, stop, ready)
     raise SystemExit(f"There is no role {role!r}.")
 
 
@@ -221,17 +221,18 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
     abandon()
 
 
-async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
+async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
     from zvonar.dialects.uis import outcomes
     from zvonar.intake.jobs import Worker
     from zvonar.reports.filling import Filling
     from zvonar.reports.upkeep import upkeep
+    from zvonar.service.crm import pushing
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
-    from zvonar.service.wiring import render
+    from zvonar.service.wiring import record, render
 
     async with (
         Database(config.dsn, size=4) as db,
@@ -249,6 +250,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
             await deliver(
                 db,
                 render,
+                record=record,
                 stop=stop,
                 allowed=networks(config.allow_networks),
                 smtp=mail_server(config.smtp_url, config.mail_from),
@@ -256,6 +258,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
+                crm=pushing(home, public_url=config.public_url),
             )
         finally:
             sweeping.cancel()

@@ -9,6 +9,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters, reactions
+from zvonar.dialects import recordings
+from zvonar.dialects.amocrm import campaign_calls, hooks
 from zvonar.dialects.amocrm import errors as amocrm_errors
 from zvonar.dialects.amocrm import routes as amocrm
 from zvonar.dialects.autocall import callbacks
@@ -20,16 +22,29 @@ from zvonar.dialects.uis import routes as uis
 from zvonar.dialects.uis.media import Media as UisMedia
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.reports.writing import Writer
-from zvonar.store.db import Database
+from zvonar.speech.links import RecordingLinks
+from zvonar.store.db import Connection, Database
 from zvonar.store.outbox import Event, Rendered
 
 # Each dialect that tells the outside what happened, in its own bytes; and letters to people.
-RENDERERS = (callbacks.render, postback.render, letters.render, reactions.render, webhook.render)
+RENDERERS = (
+    callbacks.render,
+    postback.render,
+    hooks.render,
+    letters.render,
+    reactions.render,
+    webhook.render,
+)
 
 
 def render(event: Event) -> Sequence[Rendered]:
     """What every dialect makes of an event."""
     return [rendered for renderer in RENDERERS for rendered in renderer(event)]
+
+
+async def record(connection: Connection, events: Sequence[Event]) -> None:
+    """Keep what events mean to the house itself."""
+    await campaign_calls.record(connection, events)
 
 
 def routes(
@@ -56,6 +71,11 @@ def routes(
             )
         ),
         *amocrm.routes(amocrm.Service(db=db, now=now, public_url=public_url, strict=amocrm_strict)),
+        *recordings.routes(
+            recordings.Service(
+                db=db, recordings=media.recordings, links=RecordingLinks(media.secret), now=now
+            )
+        ),
     ]
 
 

@@ -45,6 +45,12 @@ class Account(Struct, frozen=True, kw_only=True):
 COLUMNS = """account_id, name, currency, timezone, countries, tariff_id, balance, held, email, phone, moderated,
     cap_attempts, cap_seconds"""
 
+# Where accounts are at home, the commonest first: in these countries numbers are read that come in over a trunk.
+HOME_COUNTRIES = """
+SELECT countries[1] AS country FROM accounts WHERE countries[1] IS NOT NULL
+GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 8
+"""
+
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
 SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id, %(email)s FROM tariffs WHERE name = %(tariff)s
@@ -282,6 +288,15 @@ async def tariff_of(db: Database, account: Account) -> Tariff:
     async with db.connection() as connection:
         found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
     return tariff(account.tariff_id, "", found)
+
+
+class _Country(Struct, frozen=True, kw_only=True):
+    country: str
+
+
+async def home_countries(db: Database) -> list[str]:
+    """Where accounts are at home, the commonest first."""
+    return [found.country for found in await db.rows(_Country, HOME_COUNTRIES)]
 
 
 # What an account pays that was given no price list of its own.

@@ -111,6 +111,8 @@ CLAUSES = {
     ),
     "text": Clause(f"(name ILIKE %(pattern)s OR {_HAS_VALUE})"),
     "unsorted": Clause("unsorted IS NOT NULL"),
+    "uids": Clause("unsorted ->> 'uid' = ANY(%(uids)s)"),
+    "categories": Clause("unsorted ->> 'category' = ANY(%(categories)s)"),
 }
 ORDERS = {
     "id": "card_id",

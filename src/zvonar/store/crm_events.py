@@ -15,7 +15,7 @@ from zvonar.store.db import Connection, Database
 class Event(Struct, frozen=True, kw_only=True):
     """Something that happened to a card."""
 
-    event_id: str
+    event_id: int
     type: str
     kind: Kind
     card_id: int
@@ -50,16 +50,15 @@ _OF_NOTES = """CASE note_type WHEN 'call_in' THEN 'incoming_call' WHEN 'call_out
 
 _SELECT = f"""
 SELECT event_id, type, kind::text AS kind, card_id, created_by, created_at, value_after, value_before FROM (
-    SELECT account_id, 'e' || lpad(event_id::text, 25, '0') AS event_id, type, kind, card_id, created_by, created_at,
-        value_after, value_before FROM crm_events
+    SELECT account_id, event_id, type, kind, card_id, created_by, created_at, value_after, value_before FROM crm_events
     UNION ALL
-    SELECT account_id, 'n' || lpad(note_id::text, 25, '0'), {_OF_NOTES}, kind, card_id, created_by, created_at,
+    SELECT account_id, note_id, {_OF_NOTES}, kind, card_id, created_by, created_at,
         jsonb_build_array(jsonb_build_object('note', jsonb_build_object('id', note_id))), '[]'::jsonb FROM crm_notes
 ) c"""
 
 CLAUSES = {
     "account": Clause("account_id = %(account_id)s"),
-    "ids": Clause("event_id = ANY(%(ids)s)"),
+    "ids": Clause("event_id = ANY(%(ids)s::bigint[])"),
     "created_from": Clause("created_at >= %(created_from)s"),
     "created_till": Clause("created_at <= %(created_till)s"),
     "created_by": Clause("created_by = ANY(%(creators)s::bigint[])"),

@@ -44,9 +44,10 @@ WHERE account_id = ANY(%(account_ids)s::bigint[])
 # The addresses are those of this moment, as with every event.
 TELL = """
 INSERT INTO outbox (account_id, kind, at, payload)
-SELECT h.account_id, 'crm', h.at, h.payload || jsonb_build_object('addresses', a.addresses)
+SELECT h.account_id, 'crm', h.at, h.payload || jsonb_build_object('addresses', a.addresses, 'timezone', t.timezone)
 FROM unnest(%(account_ids)s::bigint[], %(settings)s::text[], %(ats)s::timestamptz[], %(payloads)s::jsonb[])
     WITH ORDINALITY AS h (account_id, setting, at, payload, place)
+JOIN accounts t USING (account_id)
 CROSS JOIN LATERAL (
     SELECT jsonb_agg(w.destination ORDER BY w.destination) AS addresses FROM crm_webhooks w
     WHERE w.account_id = h.account_id AND h.setting = ANY(w.settings)) a
@@ -66,6 +67,10 @@ VALUES (%(account_id)s, %(destination)s, %(settings)s::text[], %(user_id)s, %(no
 ON CONFLICT (account_id, destination) DO UPDATE SET settings = excluded.settings, updated_at = excluded.updated_at
 RETURNING {_COLUMNS}
 """
+
+COUNT = (
+    "SELECT count(*) FROM crm_webhooks WHERE account_id = %(account_id)s AND destination <> %(destination)s"
+)
 
 UNSUBSCRIBE = "DELETE FROM crm_webhooks WHERE account_id = %(account_id)s AND destination = %(destination)s"
 
@@ -105,9 +110,16 @@ async def subscriptions(db: Database, account_id: int) -> list[Webhook]:
 
 
 async def subscribe(
-    db: Database, account_id: int, destination: str, settings: Sequence[str], *, user_id: int, now: datetime
-) -> Webhook:
-    """From now on this address hears of these."""
+    db: Database,
+    account_id: int,
+    destination: str,
+    settings: Sequence[str],
+    *,
+    most: int,
+    user_id: int,
+    now: datetime,
+) -> Webhook | None:
+    """From now on this address hears of these; None where the account has the most webhooks already."""
     params = {
         "account_id": account_id,
         "destination": destination,
@@ -115,10 +127,11 @@ async def subscribe(
         "user_id": user_id,
         "now": now,
     }
-    async with db.connection() as connection:
-        made = await row(connection, Webhook, SUBSCRIBE, params)
-    assert made is not None
-    return made
+    async with db.transaction() as connection:
+        others = await (await connection.execute(COUNT, params)).fetchone()
+        if others is not None and others[0] >= most:
+            return None
+        return await row(connection, Webhook, SUBSCRIBE, params)
 
 
 async def unsubscribe(db: Database, account_id: int, destination: str) -> bool:

@@ -79,7 +79,8 @@ WITH given AS MATERIALIZED (
         coalesce(g.responsible, c.responsible_user_id), g.creator, g.updater, g.created_at, g.updated_at
     FROM given g JOIN crm_entities c USING (account_id, kind, card_id)
 )
-SELECT note_id FROM given ORDER BY place
+SELECT note_id, coalesce(g.responsible, c.responsible_user_id)
+FROM given g JOIN crm_entities c USING (account_id, kind, card_id) ORDER BY place
 """
 
 BY_IDS = f"""
@@ -131,7 +132,7 @@ async def add(connection: Connection, notes: Sequence[NewNote]) -> list[int]:
         "updated_ats": [note.updated_at for note in notes],
     }
     added = await (await connection.execute(ADD, params)).fetchall()
-    ids = [int(note_id) for (note_id,) in added]
+    ids = [int(note_id) for note_id, _ in added]
     await crm_hooks.tell(
         connection,
         [
@@ -140,20 +141,20 @@ async def add(connection: Connection, notes: Sequence[NewNote]) -> list[int]:
                 setting=f"note_{note.card.kind}",
                 card=note.card,
                 at=note.updated_at,
-                facts=_facts(note_id, note),
+                facts=_facts(note_id, responsible, note),
             )
-            for note_id, note in zip(ids, notes, strict=True)
+            for (note_id, responsible), note in zip(added, notes, strict=True)
         ],
     )
     return ids
 
 
-def _facts(note_id: int, note: NewNote) -> dict[str, Any]:
+def _facts(note_id: int, responsible: int, note: NewNote) -> dict[str, Any]:
     return {
         "note_id": note_id,
         "note_type": note.note_type,
         "params": note.params,
-        "responsible_user_id": note.responsible_user_id,
+        "responsible_user_id": responsible,
         "created_by": note.created_by,
         "updated_by": note.updated_by,
         "created_at": note.created_at.isoformat(),

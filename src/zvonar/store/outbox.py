@@ -1,9 +1,10 @@
 """Which facts have not been told yet? Events become deliveries, each rendered once, in their order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+import psycopg
 from msgspec import Struct
 
 from zvonar.store.db import Connection, Database, rows
@@ -34,6 +35,10 @@ class Rendered(Struct, frozen=True, kw_only=True):
 
 
 Renderer = Callable[[Event], Sequence[Rendered]]
+# Keeps what events mean to the house itself, in the transaction of their fan-out: once for each event.
+Recorder = Callable[[Connection, Sequence[Event]], Awaitable[None]]
+# Makes a renderer for a batch of events, with what it has to look up for them in the transaction of their fan-out.
+Look = Callable[[Connection, Sequence[Event]], Awaitable[Renderer]]
 
 
 class Unrendered(Struct, frozen=True, kw_only=True):
@@ -166,11 +171,19 @@ class NextTry(Protocol):
 
 
 async def fan_out(
-    db: Database, render: Renderer, *, now: datetime, next_try: NextTry, limit: int = 500
+    db: Database,
+    render: Renderer,
+    *,
+    now: datetime,
+    next_try: NextTry,
+    limit: int = 500,
+    record: Recorder | None = None,
+    look: Look | None = None,
 ) -> Batch:
     """Turn pending events into deliveries, each rendered once. Nothing where another process is at it.
 
-    An event that cannot be rendered steps aside until `next_try`, and later ones of its call or campaign with it.
+    An event that cannot be rendered or recorded steps aside until `next_try`, and later ones of its call or campaign
+    with it.
     """
     async with db.transaction() as connection:
         mine = await (await connection.execute(FAN_OUT_LOCK)).fetchone()
@@ -180,6 +193,7 @@ async def fan_out(
         events = await rows(connection, _Pending, PENDING, {"limit": limit})
         if not events:
             return Batch(events=0, deliveries=0, parked=())
+        renderers = [render] if look is None else [render, await look(connection, events)]
         made: list[tuple[Event, Rendered]] = []
         done: list[int] = []
         aside: list[Unrendered] = []
@@ -193,7 +207,7 @@ async def fan_out(
                 )
                 continue
             try:
-                rendered = [_sound(one) for one in render(event)]
+                rendered = [_sound(one) for made_by in renderers for one in made_by(event)]
             except Exception as exc:  # whatever a dialect stumbles over; others' events must go on
                 tries = event.render_tries + 1
                 failed = Unrendered(
@@ -208,9 +222,37 @@ async def fan_out(
             else:
                 done.append(event.event_id)
                 made += [(event, one) for one in rendered]
+        if record is not None:
+            fine = set(done)
+            unkept = await _keep(connection, record, [event for event in events if event.event_id in fine])
+            for event, error in unkept:
+                tries = event.render_tries + 1
+                aside.append(
+                    Unrendered(event_id=event.event_id, error=error, tries=tries, next_at=next_try(tries))
+                )
+            not_kept = {event.event_id for event, _ in unkept}
+            made = [(event, rendered) for event, rendered in made if event.event_id not in not_kept]
+            done = [event_id for event_id in done if event_id not in not_kept]
         await _record(connection, made, done, aside, now)
     parked = tuple(one for one in aside if one.error != HELD)
     return Batch(events=len(events), deliveries=len(made), parked=parked)
+
+
+async def _keep(
+    connection: Connection, record: Recorder, events: Sequence[_Pending]
+) -> list[tuple[_Pending, str]]:
+    """Have events recorded: all at once, or, where that fails, one by one; those that cannot be, and why."""
+    try:
+        async with connection.transaction():
+            await record(connection, events)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise  # the database is away
+    except Exception as exc:  # one event must not keep the others from going on
+        if len(events) == 1:
+            return [(events[0], type(exc).__name__)]
+        found = [await _keep(connection, record, [event]) for event in events]
+        return [one for some in found for one in some]
+    return []
 
 
 def _sound(rendered: Rendered) -> Rendered:

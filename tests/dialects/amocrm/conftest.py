@@ -47,7 +47,7 @@ class Desk:
 
     def get(self, path: str, **params: Any) -> Any:
         """The body of a list or thing that is there."""
-        answer = self.ask("GET", path, params=params)
+        answer = self.ask("GET", path, params=params or None)
         assert answer.status_code == 200, answer.text
         assert answer.headers["content-type"] == "application/hal+json"
         return answer.json()

@@ -25,3 +25,4 @@ MAX_DURATION: Final = 10_000_000  # seconds of a call: a third of a year; more i
 MAX_MOMENT: Final = 4_102_444_800  # Unix seconds of the year 2100; more are milliseconds
 MAX_ID: Final = 2**63 - 1
 MAX_FIELDS: Final = 50  # values of a PHONE or an EMAIL
+MAX_WEBHOOKS: Final = 100  # of an account

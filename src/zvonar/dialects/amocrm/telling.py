@@ -10,6 +10,7 @@ from zvonar.dialects.amocrm.caller import Caller
 from zvonar.store.crm_entities import CardRow
 from zvonar.store.crm_events import NewEvent
 from zvonar.store.crm_hooks import Happening
+from zvonar.store.crm_tasks import Task
 
 
 def _card(card: CardRow) -> Card:
@@ -107,3 +108,20 @@ def hooks(before: CardRow, after: CardRow, caller: Caller) -> Iterable[Happening
         )
     if before.responsible_user_id != after.responsible_user_id:
         yield hook("responsible", after, caller, old_responsible_user_id=before.responsible_user_id)
+
+
+def task(what: str, task: Task, caller: Caller) -> Iterable[NewEvent]:
+    """The event of a task, on the card that it is about."""
+    if task.kind is not None and task.card_id is not None:
+        yield _event(what, Card(kind=Kind(task.kind), card_id=task.card_id), caller)
+
+
+def task_hook(what: str, task: Task, caller: Caller) -> Happening:
+    """What webhooks hear of a task."""
+    return Happening(
+        account_id=caller.account_id,
+        setting=f"{what}_task",
+        card=None,
+        at=caller.now,
+        facts=msgspec.to_builtins(task),
+    )

@@ -13,6 +13,7 @@ from zvonar.store.crm_links import Link
 from zvonar.store.crm_notes import Note
 from zvonar.store.crm_pipelines import Pipeline, Pipelines, Status
 from zvonar.store.crm_tags import Tag
+from zvonar.store.crm_tasks import Task
 from zvonar.store.crm_users import Role, User
 
 
@@ -120,10 +121,60 @@ def note(one: Note, caller: Caller) -> dict[str, Any]:
     }
 
 
+# What is kept or derived, with its name for people.
+EVENT_TYPES = {
+    "lead_added": "Новая сделка",
+    "contact_added": "Новый контакт",
+    "company_added": "Новая компания",
+    "customer_added": "Новый покупатель",
+    "lead_status_changed": "Изменение этапа продажи",
+    "entity_responsible_changed": "Ответственный изменен",
+    "entity_tag_added": "Теги добавлены",
+    "name_field_changed": "Изменение поля «Название»",
+    "entity_linked": "Прикрепление",
+    "entity_unlinked": "Открепление",
+    "incoming_call": "Входящий звонок",
+    "outgoing_call": "Исходящий звонок",
+    "common_note_added": "Новое примечание",
+    "incoming_sms": "Входящее SMS",
+    "outgoing_sms": "Исходящее SMS",
+    "task_added": "Новая задача",
+    "task_completed": "Завершение задачи",
+}
+
+
+def task(one: Task, caller: Caller) -> dict[str, Any]:
+    """A task."""
+    return {
+        "id": one.task_id,
+        "created_by": one.created_by,
+        "updated_by": one.updated_by,
+        "created_at": unix(one.created_at),
+        "updated_at": unix(one.updated_at),
+        "responsible_user_id": one.responsible_user_id,
+        "group_id": 0,
+        "entity_id": one.card_id,
+        "entity_type": None if one.kind is None else PLURAL[one.kind],
+        "duration": one.duration,
+        "is_completed": one.is_completed,
+        "task_type_id": one.task_type_id,
+        "text": one.text,
+        "result": [] if one.result is None else {"text": one.result},
+        "complete_till": unix(one.complete_till),
+        "account_id": caller.account_id,
+        "_links": link(caller.base, "tasks", one.task_id),
+    }
+
+
+def event_id(one: Event) -> str:
+    """On this wire an event's id is a text of 26 characters."""
+    return f"{one.event_id:026d}"
+
+
 def event(one: Event, caller: Caller) -> dict[str, Any]:
     """Something that happened to a card."""
     return {
-        "id": one.event_id,
+        "id": event_id(one),
         "type": one.type,
         "entity_id": one.card_id,
         "entity_type": one.kind,
@@ -132,7 +183,7 @@ def event(one: Event, caller: Caller) -> dict[str, Any]:
         "value_after": one.value_after,
         "value_before": one.value_before,
         "account_id": caller.account_id,
-        "_links": link(caller.base, "events", one.event_id),
+        "_links": link(caller.base, "events", event_id(one)),
         "_embedded": {
             "entity": {"id": one.card_id, "_links": link(caller.base, PLURAL[one.kind], one.card_id)}
         },

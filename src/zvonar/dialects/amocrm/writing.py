@@ -50,8 +50,8 @@ async def add(
     ids = await crm_entities.next_ids(connection, len(wishes))
     made = [_new(wish, card_id, kind, caller, known, tags) for wish, card_id in zip(wishes, ids, strict=True)]
     await crm_entities.add(connection, caller.account_id, made)
-    await _link_all(connection, caller, made, wishes)
     await crm_events.add(connection, caller.account_id, [telling.added(card, caller) for card in made])
+    await _link_all(connection, caller, made, wishes)
     await crm_hooks.tell(connection, [telling.hook("add", card, caller) for card in made])
     return made
 

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import msgspec
 
-from zvonar.core.result import Cause, Disposition, ScriptResult
+from zvonar.core.result import Cause, Disposition, ScriptResult, flashed
 from zvonar.reports.ended import Came, Described
 
 # Russian names of countries, for cpn_country_name; a country that is not here has none.
@@ -98,7 +98,9 @@ def describe(came: Came, country: str | None) -> Described:
 
 def finish_reason(disposition: Disposition, script_result: ScriptResult) -> str:
     """Why a session ended, by the vendor's mnemonic."""
-    return _ANSWERED[script_result] if disposition is Disposition.answered else _UNANSWERED[disposition]
+    if disposition is Disposition.answered or flashed(disposition, script_result):
+        return _ANSWERED[script_result]
+    return _UNANSWERED[disposition]
 
 
 def is_lost(disposition: Disposition) -> bool:

@@ -60,7 +60,7 @@ class CardWish(Struct, frozen=True, kw_only=True):
 
 def new_cards(found: Any, kind: Kind) -> list[CardWish]:
     """Cards to be added. Raises BadRequest, ValidationFailed."""
-    return batch(found, lambda item, request_id: _card(item, request_id, kind))
+    return batch(found, lambda item, request_id: card(item, request_id, kind))
 
 
 def changed_cards(found: Any, kind: Kind) -> list[CardWish]:
@@ -68,18 +68,19 @@ def changed_cards(found: Any, kind: Kind) -> list[CardWish]:
 
     def read(item: Item, request_id: RequestId) -> CardWish:
         card_id = item.integer("id", needed=True, least=1)
-        return _card(item, request_id, kind, card_id=card_id)
+        return card(item, request_id, kind, card_id=card_id)
 
     return batch(found, read)
 
 
 def changed_card(found: Any, kind: Kind, card_id: int) -> CardWish:
     """One card to be changed. Raises BadRequest, ValidationFailed."""
-    [wish] = batch([found], lambda item, request_id: _card(item, request_id, kind, card_id=card_id))
+    [wish] = batch([found], lambda item, request_id: card(item, request_id, kind, card_id=card_id))
     return wish
 
 
-def _card(item: Item, request_id: RequestId, kind: Kind, *, card_id: int | None = None) -> CardWish:
+def card(item: Item, request_id: RequestId, kind: Kind, *, card_id: int | None = None) -> CardWish:
+    """What an item says of a card; faults are the item's."""
     values: dict[str, Any] = {
         "name": item.text("name"),
         "responsible_user_id": item.integer("responsible_user_id", least=1),

@@ -13,7 +13,7 @@ from zvonar.dialects.amocrm.errors import BadRequest
 from zvonar.store.crm_lists import Order, Slice
 
 _KEY = re.compile(r"(filter|order)\[([a-z_]{1,40})\]((?:\[[a-z0-9_]{0,40}\])*)", re.ASCII)
-_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_WHOLE = re.compile(r"-?0{0,20}[0-9]{1,19}", re.ASCII)
 
 
 class Many(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,18 @@ from litestar.exceptions import HTTPException
 
 from zvonar.dialects.amocrm import errors, limits
 from zvonar.dialects.amocrm.errors import NotThere
-from zvonar.dialects.amocrm.routes import account, calls, cards, catalog, notes, oauth
+from zvonar.dialects.amocrm.routes import (
+    account,
+    calls,
+    cards,
+    catalog,
+    events,
+    notes,
+    oauth,
+    tasks,
+    unsorted,
+    webhooks,
+)
 from zvonar.dialects.amocrm.routes.common import Door, Service
 
 __all__ = ["PREFIXES", "Service", "routes"]
@@ -47,6 +58,10 @@ def routes(service: Service) -> list[Router]:
                 *notes.handlers(service, door),
                 *account.handlers(service, door),
                 *catalog.handlers(service, door),
+                *events.handlers(service, door),
+                *tasks.handlers(service, door),
+                *unsorted.handlers(service, door),
+                *webhooks.handlers(service, door),
                 elsewhere,
             ],
             request_max_body_size=limits.MAX_BODY,

@@ -79,7 +79,8 @@ class Door:
 def path_id(request: Req, name: str) -> int:
     """An id in the path. Raises NotThere."""
     text = str(request.path_params[name])
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    # An event's id has zeros before it.
+    if not (text.isascii() and text.isdigit() and len(text) <= 26 and int(text) <= limits.MAX_ID):
         raise NotThere("The path has no such thing.")
     return int(text)
 

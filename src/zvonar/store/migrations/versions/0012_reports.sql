@@ -583,3 +583,19 @@ BEGIN
     END IF;
     RETURN true;
 END $$;
+
+-- A call that came in and belongs to no campaign goes the same way, with all that is known of it.
+CREATE OR REPLACE FUNCTION inbound_session(
+    p_account bigint, p_started_at timestamptz, p_answered_at timestamptz, p_ended_at timestamptz, p_contact text,
+    p_own_phone text, p_country text, p_disposition text, p_script_result text, p_facts jsonb
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    session bigint := nextval('session_ids');
+BEGIN
+    INSERT INTO ended_sessions (session_id, account_id, facts)
+    VALUES (session, p_account, coalesce(p_facts, '{}') || jsonb_strip_nulls(jsonb_build_object(
+        'direction', 'in', 'start_time', p_started_at, 'answered_at', p_answered_at, 'finish_time', p_ended_at,
+        'disposition', p_disposition, 'script_result', p_script_result, 'contact_phone', p_contact,
+        'own_phone', p_own_phone, 'country', p_country)));
+    RETURN session;
+END $$;

@@ -11,7 +11,6 @@ CREATE SEQUENCE crm_note_ids START 37000001;
 CREATE SEQUENCE crm_tag_ids START 200001;
 CREATE SEQUENCE crm_task_ids START 7000001;
 CREATE SEQUENCE crm_webhook_ids START 800001;
-CREATE SEQUENCE crm_event_ids;
 
 -- What access tokens are signed with. One that is forged with it is still refused: its hash is not among the keys.
 CREATE TABLE crm_signing_key (
@@ -91,6 +90,7 @@ CREATE TABLE crm_entities (
     CHECK ((kind = 'lead') = (pipeline_id IS NOT NULL AND status_id IS NOT NULL))
 );
 CREATE UNIQUE INDEX crm_cards_by_id ON crm_entities (account_id, card_id);
+CREATE UNIQUE INDEX crm_cards_unsorted ON crm_entities (account_id, (unsorted ->> 'uid')) WHERE unsorted IS NOT NULL;
 CREATE INDEX crm_cards_by_change ON crm_entities (account_id, kind, updated_at, card_id);
 
 -- Numbers are compared by their last ten digits; a shorter one as a whole.
@@ -168,6 +168,7 @@ CREATE TABLE crm_notes (
 );
 CREATE INDEX crm_notes_by_card ON crm_notes (account_id, card_id, note_id);
 CREATE INDEX crm_notes_by_change ON crm_notes (account_id, kind, updated_at, note_id);
+CREATE INDEX crm_notes_by_time ON crm_notes (account_id, created_at, note_id);  -- as crm_events_by_time
 
 CREATE TABLE crm_tags (
     account_id bigint NOT NULL REFERENCES accounts,
@@ -202,7 +203,7 @@ CREATE INDEX crm_tasks_by_card ON crm_tasks (account_id, card_id, is_completed, 
 -- What happened to cards, beside their notes, which tell of themselves.
 CREATE TABLE crm_events (
     account_id bigint NOT NULL REFERENCES accounts,
-    event_id bigint NOT NULL DEFAULT nextval('crm_event_ids'),
+    event_id bigint NOT NULL DEFAULT nextval('crm_note_ids'),  -- notes are events, too: one count for both
     type text NOT NULL,
     kind crm_kind NOT NULL,
     card_id bigint NOT NULL,
