@@ -139,6 +139,22 @@ def by_hand(case: Case) -> tuple[LiteralString, LiteralString]:
     return "SELECT count(*) FROM report_filters f WHERE " + PERIOD + " AND " + case.where, rows
 
 
+def asked(account: int, case: Case) -> Query:
+    """The report, as a dialect asks for it."""
+    return Query(
+        account_id=account,
+        zone="Europe/Moscow",
+        since=SINCE,
+        until=UNTIL,
+        filter=case.filter,
+        order=case.order,
+        fields=FIELDS,
+        limit=case.limit,
+        offset=case.offset,
+        link_base="https://zvonar.example",
+    )
+
+
 class Side(Struct, frozen=True, kw_only=True):
     """Milliseconds of each run."""
 
@@ -158,20 +174,8 @@ class Asking:
 
     async def ours(self, account: int, case: Case) -> int:
         """The whole report; how many bytes."""
-        query = Query(
-            account_id=account,
-            zone="Europe/Moscow",
-            since=SINCE,
-            until=UNTIL,
-            filter=case.filter,
-            order=case.order,
-            fields=FIELDS,
-            limit=case.limit,
-            offset=case.offset,
-            link_base="https://zvonar.example",
-        )
         size = 0
-        async with self.reports.report(query) as report:
+        async with self.reports.report(asked(account, case)) as report:
             async for chunk in report.rows:
                 size += sum(map(len, chunk))
         return size
@@ -233,29 +237,37 @@ async def _asking(store: Store, clients: int) -> AsyncIterator[Asking]:
         yield Asking(store, db, hand)
 
 
-async def measure(store: Store, report: Callable[[str], None], *, runs: int = 7) -> list[Figure]:
+async def measure(store: Store, report: Callable[[str], None], *, tiny: bool = False) -> list[Figure]:
     """Every case for the biggest and the median account, alone and eight at once; a big page; others meanwhile."""
     figures: list[Figure] = []
+    runs, rounds = (1, 2) if tiny else (7, 4)
     async with _asking(store, 8) as asking:
         for account, called in ((BIG, "big"), (MEDIAN, "median")):
             params = await asking.prepare(account)
             for case in cases(account):
                 for clients in (1, 8):
                     report(f"uis_reports: {called}, {case.name}, {clients} at once")
-                    figures += await _compared(asking, account, called, case, params, clients, runs)
-        figures += await _page(asking, store, runs)
-        figures += await _others(asking)
+                    figures += await _compared(asking, account, called, case, params, clients, runs, rounds)
+        figures += await _page(asking, runs, rounds)
+        figures += await _others(asking, seconds=0.5 if tiny else 6.0)
     return figures
 
 
 async def _compared(
-    asking: Asking, account: int, called: str, case: Case, params: dict[str, Any], clients: int, runs: int
+    asking: Asking,
+    account: int,
+    called: str,
+    case: Case,
+    params: dict[str, Any],
+    clients: int,
+    runs: int,
+    rounds: int,
 ) -> list[Figure]:
     ours: list[Side] = []
     hands: list[Side] = []
     # In turn, because a neighbour may be noisy for a while; the first round warms both.
     times = runs if account == BIG else runs * 4
-    for turn in range(4):
+    for turn in range(rounds):
         one = await asking.measured(
             lambda _: asking.ours(account, case), clients=clients, runs=times, seconds=1.5
         )
@@ -278,7 +290,7 @@ async def _compared(
     ]
 
 
-async def _page(asking: Asking, store: Store, runs: int) -> list[Figure]:
+async def _page(asking: Asking, runs: int, rounds: int) -> list[Figure]:
     """Ten thousand rows, beside COPY of the same."""
     case = Case(name="10,000 rows", order=(), limit=10_000, sorted_by="f.start_time, f.session_id")
     copy = psycopg.sql.SQL(
@@ -303,7 +315,7 @@ async def _page(asking: Asking, store: Store, runs: int) -> list[Figure]:
     bare: list[Side] = []
     memory: list[float] = []
     process = psutil.Process()
-    for turn in range(4):
+    for turn in range(rounds):
         before = process.memory_info().rss
         one = await asking.measured(lambda _: asking.ours(BIG, case), clients=1, runs=runs, seconds=5)
         other = await asking.measured(copied, clients=1, runs=runs, seconds=5)
@@ -327,7 +339,7 @@ async def _page(asking: Asking, store: Store, runs: int) -> list[Figure]:
     ]
 
 
-async def _others(asking: Asking) -> list[Figure]:
+async def _others(asking: Asking, *, seconds: float) -> list[Figure]:
     """How long a small request waits beside heavy reports of somebody else."""
     heavy = Case(name="sort talk", order=(Order(field="talk_duration", descending=True),), limit=10_000)
     light = Case(name="page 1")
@@ -342,9 +354,9 @@ async def _others(asking: Asking) -> list[Figure]:
             await asyncio.sleep(0.02)
         return found
 
-    alone = await latencies(3)
+    alone = await latencies(seconds / 2)
     busy = [asyncio.create_task(_again(asking, heavy)) for _ in range(postgres.AT_ONCE)]
-    beside = await latencies(6)
+    beside = await latencies(seconds)
     for task in busy:
         task.cancel()
     await asyncio.gather(*busy, return_exceptions=True)
