@@ -254,7 +254,8 @@ def _make(dsn: str, sessions: int, report: Callable[[str], None]) -> None:
         _words(connection)
         for n, (since, until) in enumerate(pairwise(MONTHS)):
             report(f"uis: sessions of {since:%B %Y}")
-            connection.execute("SELECT ensure_session_month(%s)", (since,))
+            for table in ("report_filters", "report_rows"):
+                connection.execute("SELECT ensure_report_month(%s, %s)", (table, since))
             count = sessions // 12
             with connection.transaction():
                 made = {"since": since, "until": until, "count": count, "first": n * count, "shares": shares}

@@ -14,6 +14,7 @@ from msgspec import Struct
 from zvonar.reports.columns import COLUMNS, KEY, WORDS, Kept, narrow_columns
 from zvonar.reports.words import Word, Words
 from zvonar.store.db import Connection, Database, rows
+from zvonar.store.sessions import ensure_month
 
 Row = dict[str, Any]
 Touched = tuple[int, date]  # account and month
@@ -86,8 +87,6 @@ WHERE r.account_id = n.account_id AND r.start_time = n.start_time AND r.session_
 RETURNING r.account_id, date_trunc('month', r.start_time)::date AS month
 """
 
-ENSURE_MONTH = "SELECT ensure_session_month(%(at)s)"
-
 _WIDE = tuple(name for name in COLUMNS if name not in KEY)
 _NARROW: tuple[LiteralString, ...] = tuple(name for name in narrow_columns() if name not in KEY)
 
@@ -139,7 +138,7 @@ class Writer:
     async def prepare(self, starts: Iterable[datetime]) -> None:
         """Make the months of these moments, before the transaction that writes into them."""
         for month in sorted({month_of(start) for start in starts} - self._months):
-            await self.db.execute(ENSURE_MONTH, {"at": datetime(month.year, month.month, 1, tzinfo=UTC)})
+            await ensure_month(self.db, datetime(month.year, month.month, 1, tzinfo=UTC))
             self._months.add(month)
 
     async def put(
