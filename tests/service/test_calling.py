@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from zvonar.line.asterisk import town
+from zvonar.settings import Settings
+from zvonar.speech.recognition import model
+from zvonar.speech.recognition.model import EngineMissing, ModelMissing
 
 from ..sounds import sound
 from .house import House
@@ -382,3 +385,50 @@ def test_a_second_call_to_a_number_is_a_duplicate(service: House) -> None:
     _, second = campaign.ask("call", phone=phone)
     rows = [campaign.ended(answer["call_id"]) for answer in (first, second)]
     assert [row["dial_status"] for row in rows] == [10, 35]
+
+
+def test_a_word_on_the_line_is_a_choice(service: House) -> None:
+    try:
+        model.find(None, cache=Settings().cache_directory / "models")
+    except (ModelMissing, EngineMissing) as exc:
+        pytest.skip(str(exc))
+    yes = {"words": ["yes"], "status_name": "Согласен", "goto": "2"}
+    nodes = {
+        "1": {"prompt": {"text": "Вы согласны?"}, "spoken": [yes, {"words": ["no"]}], "timeout": 8},
+        "2": {"prompt": {"text": "Спасибо"}},
+    }
+    campaign = Campaign(service, "regular", script={"nodes": nodes}, record=True)
+    row = campaign.call("call", number(8))
+    assert (row["status"], row["user_choice"], row["button_num"]) == ("user", "Согласен", None)
+    assert row["ivr_data"][0]["recognize_word"] == "yes"
+    # He said so himself, on his own channel; how well a robot is read back is no business of this test.
+    until(
+        lambda: service.value("SELECT count(*) FROM transcripts WHERE done_at IS NOT NULL") >= 1,
+        CALL,
+        about=lambda: service.rows("SELECT tries, error FROM transcripts"),
+    )
+
+
+def test_per_call_markup_and_messages_are_heard_and_sent(service: House) -> None:
+    one = {"say": {"text": "Принято"}, "words": ["ага"]}
+    nodes = {"1": {"prompt": {"text": "Нажмите один"}, "keys": {"1": one}}}
+    campaign = Campaign(service, "regular", script={"nodes": nodes})
+    text = 'Ваш долг <say-as interpret-as="money">15 RUB</say-as><break time="300ms"/>, нажмите один'
+    row = campaign.call("call", number(1), text=text, ivr_lvl_1_btn_ага_sms_text="Спасибо!")
+    assert (row["status"], row["button_num"], row["action_type"]) == ("user", 1, "sms_to_client")
+    assert row["ivr_data"][0]["sms_text"] == "Спасибо!"
+    # There is no provider of texts here, which the call shows and does not suffer from.
+    until(
+        lambda: (campaign.row(row["call_id"])["ivr_data"][0].get("messages") or [{}])[0].get("error"),
+        CALL,
+        about=lambda: campaign.row(row["call_id"]),
+    )
+    [message] = campaign.row(row["call_id"])["ivr_data"][0]["messages"]
+    assert message == {"type": "sms", "status": "pending", "error": "sms_off"}
+
+
+@pytest.mark.parametrize("settings", [{"voice": {"language": "xx"}}, {"voice": {"name": "nobody"}}])
+def test_a_voice_that_does_not_exist_ends_in_its_own_result(service: House, settings: dict[str, Any]) -> None:
+    campaign = Campaign(service, "regular", script={"nodes": {"1": {"prompt": {"text": "да"}}}}, **settings)
+    row = campaign.call("call", number(0))
+    assert (row["status"], row["dial_status"], row["duration"]) == ("synth_error", 27, 0)
