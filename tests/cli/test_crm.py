@@ -272,6 +272,9 @@ def test_a_lost_connection_is_plain_to_see_and_a_disconnected_one_has_no_keys(
         a=owner,
     )
     assert crm("show", "--account", owner)["state"] == "lost"
+    (listed,) = [one for one in crm("list") if one["account_id"] == owner]
+    assert (listed["state"], listed["trouble"]) == ("lost", "unauthorised")
+    assert "lost       unauthorised" in zvonar("crm", "list").out
     assert "LOST: its keys are taken no longer" in zvonar("crm", "show", "--account", owner).out
     crm("connect", "--account", owner, "--domain", sink.url, "--token", token(0))
     assert crm("show", "--account", owner)["state"] == "connected"

@@ -142,6 +142,21 @@ def disconnect(account: AccountOption, json: Json = False) -> None:
     show({"state": "off"}, as_json=json, lines=lambda: "Disconnected; the keys are forgotten.")
 
 
+@commands.command("list")
+@sentences
+def list_(json: Json = False) -> None:
+    """List the accounts that have a CRM, and whether each works."""
+    found = with_database(push_connections.everyone)
+
+    def lines() -> str:
+        return "\n".join(
+            f"account {crm.account_id:<6} {crm.state:10} {crm.trouble or '-':13} {crm.base_url}"
+            for crm in found
+        )
+
+    show([_connection(crm) for crm in found], as_json=json, lines=lambda: lines() or "There are none.")
+
+
 @commands.command("show")
 @sentences
 def show_(account: AccountOption, json: Json = False) -> None:

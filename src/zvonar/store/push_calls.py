@@ -6,7 +6,7 @@ mark without an end means that nobody knows, and that the CRM has to be asked be
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, LiteralString
 
 import msgspec
 from msgspec import Struct
@@ -244,25 +244,37 @@ async def put_back(db: Database, when: Sequence[tuple[int, datetime]], *, worker
 
 # The log, and what waits.
 
-# The newest calls, those that were never on their way included; a card's link is made of what stands here.
-LOG = """
-SELECT * FROM (
-    SELECT c.uniq, c.call_id, c.attempt, c.state, c.note_id, c.entity_type, c.entity_id, c.settled_at,
-        c.posted_at, NULL::text AS error, NULL::int AS status, c.settled_at AS at
+
+def _waiting(which: LiteralString, state: LiteralString) -> LiteralString:
+    """Entries of deliveries that are not there yet."""
+    return f"""SELECT d.order_key, {state}, NULL::bigint, NULL::text, NULL::text, NULL::timestamptz, c.posted_at,
+        d.last_error, d.last_status, d.event_at
+    FROM deliveries d LEFT JOIN push_calls c ON c.account_id = d.account_id AND c.uniq = d.order_key
+    WHERE d.account_id = %(account_id)s AND d.address = %(address)s AND (c.state IS NULL OR c.state = 'posting')
+      AND (%(since)s::timestamptz IS NULL OR d.event_at >= %(since)s)
+      AND (%(until)s::timestamptz IS NULL OR d.event_at < %(until)s) AND {which}
+    ORDER BY d.event_at DESC LIMIT %(limit)s"""
+
+
+_pending = _waiting("d.state = 'pending'", "CASE WHEN c.posted_at IS NULL THEN 'waiting' ELSE 'posting' END")
+_aside = _waiting(
+    "d.state IN ('dead', 'disabled')", "CASE WHEN d.state = 'dead' THEN 'dead' ELSE 'waiting' END"
+)
+
+# The newest calls, those that were never on their way included; a card's link is made of what stands here. Each part
+# by an index of its own, and no more of it than is shown.
+LOG: LiteralString = f"""
+SELECT DISTINCT ON (at, uniq) * FROM (
+    (SELECT c.uniq, c.state, c.note_id, c.entity_type, c.entity_id, c.settled_at, c.posted_at, NULL::text AS error,
+        NULL::int AS status, c.settled_at AS at
     FROM push_calls c
-    WHERE c.account_id = %(account_id)s AND c.state <> 'posting'
+    WHERE c.account_id = %(account_id)s AND c.settled_at IS NOT NULL AND c.state <> 'posting'
+      AND (%(state)s::text IS NULL OR c.state = %(state)s)
       AND (%(since)s::timestamptz IS NULL OR c.settled_at >= %(since)s)
       AND (%(until)s::timestamptz IS NULL OR c.settled_at < %(until)s)
-    UNION ALL
-    SELECT DISTINCT ON (d.order_key) d.order_key, NULL, NULL,
-        CASE WHEN d.state = 'dead' THEN 'dead' WHEN d.state = 'pending' AND c.posted_at IS NOT NULL THEN 'posting'
-            ELSE 'waiting' END,
-        NULL, NULL, NULL, NULL, c.posted_at, d.last_error, d.last_status, d.event_at
-    FROM deliveries d LEFT JOIN push_calls c ON c.account_id = d.account_id AND c.uniq = d.order_key
-    WHERE d.address = %(address)s AND d.account_id = %(account_id)s AND d.state <> 'delivered'
-      AND (c.state IS NULL OR c.state = 'posting')
-      AND (%(since)s::timestamptz IS NULL OR d.event_at >= %(since)s)
-      AND (%(until)s::timestamptz IS NULL OR d.event_at < %(until)s)
+    ORDER BY c.settled_at DESC LIMIT %(limit)s)
+    UNION ALL ({_pending})
+    UNION ALL ({_aside})
 ) entries
 WHERE %(state)s::text IS NULL OR state = %(state)s
 ORDER BY at DESC, uniq DESC LIMIT %(limit)s
@@ -299,8 +311,6 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 class _Line(Struct, frozen=True, kw_only=True):
     uniq: str
-    call_id: int | None
-    attempt: int | None
     state: str
     note_id: int | None
     entity_type: str | None

@@ -56,6 +56,8 @@ COLUMNS = """account_id, tag, base_url, state, kind, credentials, version, expir
 
 GET = f"SELECT {COLUMNS} FROM push_connections WHERE account_id = %(account_id)s"
 
+ALL = f"SELECT {COLUMNS} FROM push_connections ORDER BY account_id"
+
 # Those to which something may go now.
 WITH_WORK = f"""
 SELECT {COLUMNS} FROM push_connections c
@@ -171,6 +173,11 @@ async def get(db: Database, account_id: int) -> CrmConnection:
     if found is None:
         raise NotConnected()
     return found
+
+
+async def everyone(db: Database) -> list[CrmConnection]:
+    """The CRMs of all accounts."""
+    return await db.rows(CrmConnection, ALL)
 
 
 async def with_work(db: Database, *, now: datetime) -> list[CrmConnection]:

@@ -1,15 +1,17 @@
 """Does each call get into the CRM once, whatever the CRM does?"""
 
 import asyncio
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from zvonar.delivery.crm.settings import CrmSettings
+from zvonar.store import receivers
 from zvonar.store.db import Database
 
-from .sink import Asked, Proceed, Sink, hal, problem, token
+from .sink import Asked, Proceed, Sink, hal, problem, token, usual
 from .world import connected, deliveries, ended, eventually, log, phone, pushing, uniq, until_done
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
@@ -286,3 +288,30 @@ async def test_the_guard_holds_for_a_crm_too(db: Database, sink: Sink) -> None:
         await eventually(lambda: db.value("SELECT coalesce(max(troubles), 0) >= 2 FROM push_connections"))
     assert sink.asked == []
     assert await db.value("SELECT trouble FROM push_connections") == "away"
+
+
+async def test_a_crm_that_takes_nothing_for_five_days_is_disabled_with_a_letter_and_kept_for(
+    db: Database, sink: Sink
+) -> None:
+    sink.contact(phone(1))
+
+    async def down(_: Asked, __: Proceed) -> web.StreamResponse:
+        return problem(503)
+
+    sink.behave = down
+    await connected(db, sink.url)
+    await db.execute(
+        """INSERT INTO receivers (account_id, address, failing_since, last_failed_at)
+        VALUES (1, 'amocrm:1', now() - interval '6 days', now() - interval '1 hour')"""
+    )
+    await ended(db, [1])
+    async with pushing(db):
+        await eventually(lambda: db.value("SELECT count(*) = 1 FROM deliveries WHERE state = 'disabled'"))
+        assert await db.value("SELECT reason FROM receivers") == "failing"
+        about = "SELECT count(*) = 1 FROM outbox WHERE payload ->> 'about' = 'receiver_disabled'"
+        assert await db.value(about)
+        sink.behave = usual
+        await receivers.enable(db, 1, "amocrm:1", now=datetime.now(UTC))
+        await until_done(db, 1)
+    assert sink.logged() == {uniq(1): 1}
+    assert await db.value("SELECT failing_since FROM receivers") is None
