@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any
 
 import msgspec
 
+from zvonar.core.markup import is_marked
 from zvonar.core.script import Script
 
 MAX_VARIABLES = 50  # of one contact
@@ -26,6 +28,24 @@ def filled(text: str, variables: Mapping[str, str]) -> str:
     return _PLACE.sub(lambda place: variables.get(place[1], ""), text)
 
 
+def filled_speech(text: str, variables: Mapping[str, str]) -> str:
+    """The same of a text that may have markup: what is put in never is any."""
+    if is_marked(text):
+        return filled(text, {name: _escaped(value) for name, value in variables.items()})
+    said = filled(text, variables)
+    return _escaped(said) if is_marked(said) else said
+
+
+def as_markup(text: str) -> str:
+    """A text that may have markup as a part of one that has."""
+    return text if is_marked(text) else _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    # Markup holds no control characters, in whichever way they are written.
+    return escape("".join(char if char.isprintable() else " " for char in text), quote=True)
+
+
 def filled_script(script: Script, variables: Mapping[str, str]) -> Script:
     """The script with every text of it filled."""
     return msgspec.convert(_filled(msgspec.to_builtins(script), variables), Script)
@@ -42,7 +62,8 @@ def _filled(node: Any, variables: Mapping[str, str]) -> Any:
     match node:
         case dict():
             return {
-                name: filled(value, variables)
+                # A prompt may have markup; a message has none.
+                name: (filled_speech if "clip_id" in node else filled)(value, variables)
                 if name == _SPOKEN and isinstance(value, str)
                 else _filled(value, variables)
                 for name, value in node.items()

@@ -320,3 +320,24 @@ def test_what_was_chosen_is_told_the_same_by_callback_and_by_a_look(client: Clie
     )
     [body] = [json.loads(rendered.body) for rendered in render(event)]
     assert body == {"call": looked}
+
+
+def test_several_pieces_of_audio_are_played_one_after_the_other(client: Client) -> None:
+    clip = client.ok("POST", "/audio", {"text": "Добрый день"}, status=201)["id"]
+    made = client.ok(
+        "POST",
+        "/autocalls",
+        {
+            "name": "x",
+            "list_id": [{"number": "+70001230001", "variables": {"name": "Анна <3"}}],
+            "audio_id": [clip, {"data": {"text": "{{name}} & семья"}}, *TEXT],
+        },
+        status=201,
+    )
+    assert made["audio_id"][0] == str(clip)
+    assert len(made["audio_id"]) == 3
+    kept = client.ok("GET", f"/autocalls/{made['id']}/settings")["script"]
+    text = kept["nodes"]["1"]["prompt"]["text"]
+    assert text == f'<audio id="{clip}"/> {{{{name}}}} &amp; семья <audio id="{made["audio_id"][2]}"/>'
+    gone = client.send("POST", "/autocalls", {"name": "x", "list_id": [1], "audio_id": [clip, 7]})
+    assert list(gone.json()["errors"]) == ["audio_id.1"]

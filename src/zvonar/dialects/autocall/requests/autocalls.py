@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from zvonar.core.campaign import MAX_CLIENT_ID, MAX_COMMENT, MAX_SMS, CampaignSettings, Voice
 from zvonar.core.errors import SettingsInvalid
+from zvonar.core.markup import MAX_CLIPS
 from zvonar.core.retry import MAX_ATTEMPTS, MAX_INTERVAL, RetryPolicy
 from zvonar.core.schedule import Window
 from zvonar.core.script import MAX_TEXT
@@ -52,7 +53,10 @@ Audio = int | str | InlineAudio
 class AutocallFields(Struct, frozen=True, kw_only=True):
     """What can be said of an autocall, and changed while it is paused."""
 
-    audio_id: Annotated[list[Audio], Meta(max_length=1, examples=[["1000000001"]])] | UnsetType | None = UNSET
+    # Played one after the other.
+    audio_id: (
+        Annotated[list[Audio], Meta(max_length=MAX_CLIPS, examples=[["1000000001"]])] | UnsetType | None
+    ) = UNSET
     scenario_id: Id | UnsetType | None = UNSET  # instead of audio
     date_from: DateOrTime | UnsetType | None = UNSET  # the first day, in the account's time zone
     date_till: Date | UnsetType | None = UNSET  # the last day

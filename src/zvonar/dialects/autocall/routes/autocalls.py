@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Reason, Waits
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Reason, Voice, Waits
 from zvonar.core.control import Clock
 from zvonar.core.errors import SettingsInvalid
 from zvonar.core.prompt import Prompt
 from zvonar.core.script import plain
-from zvonar.core.variables import names_in, texts_of
+from zvonar.core.variables import as_markup, names_in, texts_of
 from zvonar.dialects.autocall import answers
 from zvonar.dialects.autocall.answers import Autocall, CampaignFact
 from zvonar.dialects.autocall.errors import Unprocessable, invalid, required, wrong
@@ -47,7 +47,7 @@ from zvonar.dialects.autocall.words import Text
 from zvonar.store import campaign_facts, campaigns, clips, copying, scenarios, steering
 from zvonar.store.campaign_facts import Facts, Which
 from zvonar.store.campaigns import NotAllowedNow
-from zvonar.store.clips import ClipNotFound
+from zvonar.store.clips import Clip, ClipNotFound
 from zvonar.store.db import Database
 from zvonar.store.preflight import Preflight, Skip, preflight
 from zvonar.store.scenarios import ScenarioNotFound
@@ -337,33 +337,62 @@ async def heard(asked: Asked, new: AutocallFields) -> Mapping[str, Any]:
         return {"script": scenario.script, "scenario_id": scenario_id, "audio_ids": ()}
     if not audio:
         return {}
-    return await _said(asked, audio[0])
+    return await _said(asked, audio)
 
 
-async def _said(asked: Asked, audio: int | str | InlineAudio) -> Mapping[str, Any]:
-    where = "audio_id.0"
-    more: dict[str, Any] = {}
+async def _said(asked: Asked, audio: Sequence[int | str | InlineAudio]) -> Mapping[str, Any]:
+    """One clip or text, or several that are played one after the other, as one text with markup."""
+    found = [await _sound(asked, one, f"audio_id.{at}") for at, one in enumerate(audio)]
+    voices = [sound.voice for sound in found if sound.voice is not None]
+    prompt = found[0].prompt
+    if len(found) > 1:
+        prompt = Prompt(text=" ".join(sound.marked for sound in found))
+        try:
+            prompt.checked("audio_id")
+        except SettingsInvalid as exc:
+            raise Unprocessable({"audio_id": [invalid("audio_id", exc.detail or "")]}) from None
+    heard = {
+        "script": plain(prompt),
+        "audio_ids": tuple(sound.clip_id for sound in found),
+        "scenario_id": None,
+    }
+    return {**heard, "voice": voices[0]} if voices else heard
+
+
+class _Sound(Struct, frozen=True, kw_only=True):
+    clip_id: int
+    prompt: Prompt
+    marked: str  # the same as a part of a text with markup
+    voice: Voice | None = None  # of a text that each callee hears in words of his own
+
+
+async def _sound(asked: Asked, audio: int | str | InlineAudio, where: str) -> _Sound:
     if isinstance(audio, InlineAudio):
-        if not audio.data.text.strip():
+        text = audio.data.text
+        if not text.strip():
             raise Unprocessable({f"{where}.data.text": [required(f"{where}.data.text")]})
         try:
             voice = voice_of(audio.data)
+            Prompt(text=text).checked(where)
         except SettingsInvalid as exc:
             raise Unprocessable({where: [invalid(where, exc.detail or "")]}) from None
-        clip = await clips.put_text(asked.db, asked.account_id, audio.data.text, voice, now=asked.now)
-        prompt = Prompt(clip_id=clip.clip_id)
-        if names_in([audio.data.text]):
-            prompt, more = Prompt(text=audio.data.text), {"voice": voice}
+        clip = await clips.put_text(asked.db, asked.account_id, text, voice, now=asked.now)
+        if names_in([text]):
+            return _Sound(clip_id=clip.clip_id, prompt=Prompt(text=text), marked=as_markup(text), voice=voice)
     else:
-        text = str(audio)
-        try:
-            if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _BIGGEST):
-                raise ClipNotFound
-            clip = await clips.get(asked.db, asked.account_id, int(text))
-        except ClipNotFound:
-            raise wrong(where, "There is no such audio.", "Нет такого аудио.") from None
-        prompt = Prompt(clip_id=clip.clip_id)
-    return {"script": plain(prompt), "audio_ids": (clip.clip_id,), "scenario_id": None, **more}
+        clip = await _clip(asked, str(audio), where)
+    return _Sound(
+        clip_id=clip.clip_id, prompt=Prompt(clip_id=clip.clip_id), marked=f'<audio id="{clip.clip_id}"/>'
+    )
+
+
+async def _clip(asked: Asked, text: str, where: str) -> Clip:
+    try:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _BIGGEST):
+            raise ClipNotFound
+        return await clips.get(asked.db, asked.account_id, int(text))
+    except ClipNotFound:
+        raise wrong(where, "There is no such audio.", "Нет такого аудио.") from None
 
 
 _INLINE = {
