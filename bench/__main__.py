@@ -13,17 +13,43 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import amocrm_push, callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import (
+    amocrm_push,
+    callee,
+    callo_add,
+    callo_export,
+    callo_import,
+    delivery,
+    dial,
+    lease,
+    memory,
+    uis_reports,
+    uis_store,
+    uis_writes,
+)
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import", "amocrm_push")
+BENCHES = (
+    "lease",
+    "delivery",
+    "memory",
+    "dial",
+    "callo_add",
+    "callo_export",
+    "callo_import",
+    "amocrm_push",
+    "uis_reports",
+    "uis_writes",
+)
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
+SESSIONS = 5_000_000  # of the reports' store
+TINY_SESSIONS = 12_000
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
 
 
@@ -71,6 +97,13 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if {"uis_reports", "uis_writes"} & set(wanted):
+        # A cluster of its own, which is kept: it takes minutes to make.
+        with uis_store.store(TINY_SESSIONS if tiny else SESSIONS, made.report) as kept:
+            if "uis_reports" in wanted:
+                yield uvloop.run(uis_reports.measure(kept, made.report, tiny=tiny))
+            if "uis_writes" in wanted:
+                yield uvloop.run(uis_writes.measure(kept, made.report, seconds=2.0 if tiny else 15.0))
     if {"memory", "callo_import", "dial"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
