@@ -13,6 +13,7 @@ from zvonar.cli import (
     home,
     imports,
     keys,
+    numbers,
     phone_lists,
     serve,
     trunks,
@@ -42,6 +43,7 @@ app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
 app.add_typer(directories.commands, name="directory", help="Whom and what reports name.")
 app.add_typer(keys.commands, name="key", help="Keys for reports, and from where they may be used.")
+app.add_typer(numbers.commands, name="number", help="Numbers on which accounts are called.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")
 app.add_typer(trunks.town, name="town", help="The trial phone network.")

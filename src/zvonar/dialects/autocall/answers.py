@@ -47,12 +47,20 @@ class CampaignFact(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class TransferFact(Struct, frozen=True, kw_only=True):
+    """Somebody to whom a subscriber was put through."""
+
+    talk_seconds: int = 0
+
+
 class StepFact(Struct, frozen=True, kw_only=True):
     """One thing that happened in a scenario."""
 
     node: str
-    key: str | None = None  # None: silence
+    key: str | None = None  # None: silence, or a word
+    word: str | None = None
     status_name: str | None = None
+    transfer: TransferFact | None = None
 
 
 class AttemptFact(Struct, frozen=True, kw_only=True):
@@ -139,7 +147,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     """What a subscriber has chosen in a scenario."""
 
     node: str
-    key: str | None  # null: silence
+    key: str  # or the word
     name: str | None  # what the scenario calls this choice
 
 
@@ -253,14 +261,20 @@ def call(fact: CallFact) -> Call:
         status_tries=tuple(status for _, status in tries),
         last_try_at=tries[-1][0] if tries else None,
         duration=fact.talk_seconds,
-        r_duration=0,
+        r_duration=sum(
+            step.transfer.talk_seconds
+            for attempt in fact.attempts
+            for step in attempt.steps or ()
+            if step.transfer is not None
+        ),
         status=call_status(
             fact.state, fact.disposition, fact.script_result, recalled=fact.recalled_at is not None
         ),
         data=tuple(
-            Choice(node=step.node, key=step.key, name=step.status_name)
+            Choice(node=step.node, key=step.key or step.word or "", name=step.status_name)
             for attempt in fact.attempts
             for step in attempt.steps or ()
+            if step.key or step.word
         ),
         created_at=local_time(fact.created_at, zone),
         updated_at=local_time(fact.updated_at, zone),
