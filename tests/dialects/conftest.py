@@ -252,6 +252,38 @@ class House:
         )
         return str(self.run(self.db.value(f"SELECT concat_ws('/', {parts}, {numbers})")))  # type: ignore[arg-type]
 
+    async def _ringing(self, tenant: Tenant, campaign_id: int) -> tuple[calls.Leased, Any]:
+        """The campaign's next call, which rings now."""
+        epoch = await epochs.claim(self.db, "gateway", now=self.clock)
+        account_id = tenant.account.account_id
+        [leased] = await calls.lease(self.db, [(account_id, campaign_id, 1)], epoch=epoch, now=self.clock)
+        leg = await legs.place(
+            self.db,
+            legs.Placement(
+                account_id=account_id,
+                call_id=leased.call_id,
+                campaign_id=campaign_id,
+                gateway="gateway",
+                epoch=epoch,
+                trunk_id=self.trunk.trunk_id,
+                caller_id="+70009990000",
+                rate=RATE,
+                hold=RATE.worst_case(180),
+                held_by_campaign=False,
+                guarded=False,
+                max_channels=0,
+                calls_per_second=Decimal(0),
+            ),
+            now=self.clock,
+        )
+        assert not isinstance(leg, legs.Refusal), leg
+        assert await legs.mark_dialled(self.db, account_id=account_id, leg=leg, epoch=epoch, now=self.clock)
+        return leased, leg
+
+    def ring(self, tenant: Tenant, campaign_id: int) -> int:
+        """Let the campaign's next call ring and go on ringing; its id."""
+        return self.run(self._ringing(tenant, campaign_id))[0].call_id
+
     def dial(
         self,
         tenant: Tenant,
@@ -268,32 +300,8 @@ class House:
         """Lead the campaign's next call through one attempt that ends like this; the call's id."""
 
         async def work() -> int:
-            epoch = await epochs.claim(self.db, "gateway", now=self.clock)
+            leased, leg = await self._ringing(tenant, campaign_id)
             account_id = tenant.account.account_id
-            [leased] = await calls.lease(self.db, [(account_id, campaign_id, 1)], epoch=epoch, now=self.clock)
-            leg = await legs.place(
-                self.db,
-                legs.Placement(
-                    account_id=account_id,
-                    call_id=leased.call_id,
-                    campaign_id=campaign_id,
-                    gateway="gateway",
-                    epoch=epoch,
-                    trunk_id=self.trunk.trunk_id,
-                    caller_id="+70009990000",
-                    rate=RATE,
-                    hold=RATE.worst_case(180),
-                    held_by_campaign=False,
-                    guarded=False,
-                    max_channels=0,
-                    calls_per_second=Decimal(0),
-                ),
-                now=self.clock,
-            )
-            assert not isinstance(leg, legs.Refusal), leg
-            assert await legs.mark_dialled(
-                self.db, account_id=account_id, leg=leg, epoch=epoch, now=self.clock
-            )
             answered = None
             self.clock += timedelta(seconds=rings)
             if outcome.disposition is Disposition.answered:

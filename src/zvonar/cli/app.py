@@ -9,8 +9,10 @@ from zvonar.cli import (
     crm,
     deliveries,
     demo,
+    directories,
     home,
     imports,
+    keys,
     numbers,
     phone_lists,
     serve,
@@ -39,6 +41,8 @@ campaigns.commands.command("reject")(control.reject)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
 app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
+app.add_typer(directories.commands, name="directory", help="Whom and what reports name.")
+app.add_typer(keys.commands, name="key", help="Keys for reports, and from where they may be used.")
 app.add_typer(numbers.commands, name="number", help="Numbers on which accounts are called.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")

@@ -26,6 +26,11 @@ def _word(length: int, alphabet: str = string.ascii_lowercase + string.digits) -
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
+def new_report_key() -> str:
+    """A permanent or temporary key for reports, in the form that such clients know."""
+    return _word(40)
+
+
 async def add_account(
     db: Database,
     *,
