@@ -131,7 +131,7 @@ class _Spoken(Struct, frozen=True, kw_only=True):
     began: datetime
     segments: list[dict[str, Any]]
 
-    def patch(self) -> Row:
+    def patch(self, _: Row) -> Row:
         """The phrases as a row has them."""
         return {
             "recognized_text": [
@@ -208,9 +208,7 @@ class Filling:
         async with self._db.transaction() as connection:
             spoken = await rows(connection, _Spoken, SPOKEN, {"limit": self._batch})
             changes = [
-                Change(
-                    account_id=one.account_id, session_id=one.session_id, patch=lambda _, one=one: one.patch()
-                )
+                Change(account_id=one.account_id, session_id=one.session_id, patch=one.patch)
                 for one in spoken
             ]
             if changes:
