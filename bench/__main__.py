@@ -26,9 +26,11 @@ from bench import (
     ivr,
     lease,
     memory,
+    tts,
     uis_reports,
     uis_store,
     uis_writes,
+    words,
 )
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
@@ -42,6 +44,8 @@ BENCHES = (
     "dial",
     "ivr",
     "flashcall",
+    "tts",
+    "words",
     "callo_add",
     "callo_export",
     "callo_import",
@@ -110,6 +114,10 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if "tts" in wanted:
+        yield uvloop.run(tts.measure(made, tts.TINY if tiny else tts.Size()))
+    if "words" in wanted:
+        yield words.measure(made, words.TINY if tiny else words.Size())
     if {"uis_reports", "uis_writes"} & set(wanted):
         # A cluster of its own, which is kept: it takes minutes to make.
         with uis_store.store(TINY_SESSIONS if tiny else SESSIONS, made.report) as kept:

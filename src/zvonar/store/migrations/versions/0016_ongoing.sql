@@ -2,10 +2,6 @@
 
 ALTER TABLE ended_sessions ADD COLUMN fault text;  -- why no row could be made of it: for a person to look at
 
--- Transcripts come minutes after their session; each is told to the report once.
-ALTER TABLE transcripts ADD COLUMN reported boolean NOT NULL DEFAULT false;
-CREATE INDEX transcripts_untold ON transcripts (done_at) WHERE done_at IS NOT NULL AND NOT reported;
-
 -- Calls that are up, as rows of the report: those that an account may ask for beside what has ended. Their id is that of
 -- the call, because a session has one of its own only when it is over.
 CREATE VIEW ongoing_rows AS

@@ -1,11 +1,11 @@
-"""Which calls are up, what fits no report, and what was said? See 0016_ongoing.sql."""
+"""Which calls are up, and what fits no report? See 0016_ongoing.sql."""
 
 from pathlib import Path
 
 from alembic import op
 
 revision = "0016"
-down_revision = "0018"
+down_revision = "0015"
 
 
 def upgrade() -> None:
