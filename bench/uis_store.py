@@ -217,7 +217,10 @@ def store(sessions: int, report: Callable[[str], None]) -> Iterator[Store]:
     server = PostgresServer(root)
     done = root / "done"
     if not done.exists():
-        shutil.rmtree(root, ignore_errors=True)
+        # Those of the same size that were made for another schema are of no use to anybody.
+        for stale in root.parent.glob(f"{root.name.rpartition('-')[0]}-*"):
+            if not (stale / "postgres" / "data" / "postmaster.pid").exists():
+                shutil.rmtree(stale, ignore_errors=True)
         free = shutil.disk_usage(tempfile.gettempdir()).free
         if free < sessions * 4000:
             raise NotMeasured(f"{sessions} sessions need {sessions * 4000 / 1e9:.0f} GB of disk.")

@@ -15,6 +15,7 @@ from zvonar.reports import rules
 from zvonar.reports.filling import Filling
 from zvonar.reports.query import Compare, Op, Order
 from zvonar.reports.rules import Condition
+from zvonar.reports.writing import Change
 
 if TYPE_CHECKING:
     from tests.reports.conftest import World
@@ -348,3 +349,65 @@ def test_calls_that_are_up_are_rows_where_they_are_asked_for(world: World, accou
     called = Compare(field="auto_call_campaign_name", op=Op.eq, value="Опрос")
     order = (Order(field="auto_call_campaign_name"),)
     assert world.ask(account, filter=called, order=order, ongoing=True)[0] == 2
+
+
+def test_what_was_said_comes_to_the_report_when_it_is_written_down(world: World, account: int) -> None:
+    session = attempt(world, account, recording="a.wav")
+    world.execute(
+        """INSERT INTO transcripts (account_id, call_id, attempt, claimed_at, done_at, segments)
+        SELECT account_id, call_id, attempt, %(now)s, %(now)s, %(said)s FROM attempts WHERE session_id = %(s)s""",
+        {
+            "now": world.now,
+            "s": session,
+            "said": Jsonb(
+                [
+                    {"channel": 0, "start": 0.6, "end": 2.0, "text": "Здравствуйте"},
+                    {"channel": 1, "start": 2.6, "end": 3.0, "text": "да"},
+                ]
+            ),
+        },
+    )
+    assert world.run(world.filling.listen()) == 0, "its session is not there yet"
+    world.fill()
+    assert world.run(world.filling.listen()) == 1
+    assert world.run(world.filling.listen()) == 0
+    _, [row] = world.ask(account, ("recognized_text",))
+    robot = {"id": 1, "phrase": "Здравствуйте", "start_time": "2026-11-20 15:00:09", "is_operator": True}
+    subscriber = {"id": 2, "phrase": "да", "start_time": "2026-11-20 15:00:11", "is_operator": False}
+    assert row["recognized_text"] == [robot | {"edited_phrase": None}, subscriber | {"edited_phrase": None}]
+
+
+def test_writers_of_the_same_rows_and_months_never_wait_for_each_other_in_a_ring(
+    world: World, account: int
+) -> None:
+    ids = [inbound(world, account, n, lost=n % 2 == 0, contact="+79000000044") for n in range(20)]
+    world.fill()
+
+    async def change(n: int) -> None:
+        some = [ids[(n * 7 + i) % 20] for i in range(10)]
+        changes = [
+            Change(account_id=account, session_id=one, patch=lambda _: {"utm_term": f"слово {n % 5}"})
+            for one in some
+        ]
+        async with world.db.transaction() as connection:
+            await world.writer.change(connection, changes)
+
+    async def put(n: int) -> None:
+        start = world.now - timedelta(days=31 * (n % 6 + 1))
+        row = {
+            "account_id": account,
+            "session_id": 800_000 + n,
+            "start_time": start,
+            "is_lost": False,
+            "contact_phone_number": "79000000044",
+            "utm_term": f"слово {n % 5}",
+        }
+        await world.writer.prepare([start])
+        async with world.db.transaction() as connection:
+            await world.writer.put(connection, [row], again=True)
+
+    async def work() -> None:
+        await asyncio.gather(*(change(n) for n in range(20)), *(put(n) for n in range(20)))
+
+    world.run(work())
+    assert world.ask(account)[0] == 40

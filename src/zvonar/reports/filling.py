@@ -6,7 +6,7 @@ millisecond; what ends is in the report a fifth of a second later.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from zvonar.core.result import Disposition, ScriptResult
 from zvonar.reports import ended as ends
 from zvonar.reports import rules, visits
 from zvonar.reports.ended import Came, Described, Employee, Ended, Facts
-from zvonar.reports.writing import Row, Writer
+from zvonar.reports.writing import Change, Row, Writer
 from zvonar.store.db import Connection, Database, StoreFault, StoreUnavailable, rows
 
 log = structlog.get_logger(__name__)
@@ -65,6 +65,18 @@ FAULT = "UPDATE ended_sessions SET fault = %(fault)s WHERE session_id = ANY(%(se
 KEEP = """
 INSERT INTO ended_sessions (session_id, account_id, call_id, attempt, facts, fault)
 VALUES (%(session_id)s, %(account_id)s, %(call_id)s, %(attempt)s, %(facts)s, %(fault)s)
+"""
+
+# What was said in sessions that are in the report, and is not there yet. Seconds count from the answer.
+SPOKEN = """
+UPDATE transcripts x SET reported = true FROM (
+    SELECT x.account_id, x.call_id, x.attempt, t.session_id, coalesce(t.answered_at, t.started_at) AS began
+    FROM transcripts x
+    JOIN attempts t ON t.account_id = x.account_id AND t.call_id = x.call_id AND t.attempt = x.attempt
+    JOIN session_starts s ON s.session_id = t.session_id
+    WHERE x.done_at IS NOT NULL AND NOT x.reported ORDER BY x.done_at LIMIT %(limit)s FOR UPDATE OF x SKIP LOCKED
+) d WHERE x.account_id = d.account_id AND x.call_id = d.call_id AND x.attempt = d.attempt
+RETURNING d.account_id, d.session_id, d.began, coalesce(x.segments, '[]') AS segments
 """
 
 # Employees by the numbers and inner names that were called.
@@ -113,6 +125,31 @@ class _Waiting(Struct, frozen=True, kw_only=True):
     session_id: int
 
 
+class _Spoken(Struct, frozen=True, kw_only=True):
+    account_id: int
+    session_id: int
+    began: datetime
+    segments: list[dict[str, Any]]
+
+    def patch(self, _: Row) -> Row:
+        """The phrases as a row has them."""
+        return {
+            "recognized_text": [
+                {
+                    "id": number,
+                    "phrase": one["text"],
+                    "start_time": (self.began + timedelta(seconds=one["start"])).isoformat(
+                        timespec="seconds"
+                    ),
+                    "is_operator": one["channel"] == 0,
+                    "edited_phrase": None,
+                }
+                for number, one in enumerate(self.segments, start=1)
+            ]
+            or None
+        }
+
+
 class _Staff(Employee, frozen=True, kw_only=True):
     account_id: int
 
@@ -145,7 +182,7 @@ class Filling:
         """Until `stop`. Outlives the database: waits while it is away."""
         while not stop.is_set():
             try:
-                if await self.once() == self._batch:
+                if self._batch in (await self.once(), await self.listen()):
                     continue
             except StoreUnavailable as exc:
                 log.warning("reports.waiting", reason=str(exc))
@@ -165,6 +202,18 @@ class Filling:
             return len(await self._take(first=0, limit=self._batch))
         except StoreFault:
             return await self._one_by_one()
+
+    async def listen(self) -> int:
+        """Tell the report what was said, as far as that was written down; how many sessions that were."""
+        async with self._db.transaction() as connection:
+            spoken = await rows(connection, _Spoken, SPOKEN, {"limit": self._batch})
+            changes = [
+                Change(account_id=one.account_id, session_id=one.session_id, patch=one.patch)
+                for one in spoken
+            ]
+            if changes:
+                await self.writer.change(connection, changes)
+        return len(spoken)
 
     async def _one_by_one(self) -> int:
         """Find the session that the database does not take a row of, and set it aside."""
