@@ -1,4 +1,4 @@
-"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the API, or the least one."""
+"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the APIs, or the least."""
 
 import asyncio
 import sys
@@ -13,6 +13,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
 from bench.ground import now
+from zvonar.dialects.autocall import routes as autocall
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.service import logs
@@ -35,10 +36,14 @@ RETURNING call_id
 
 
 def application(what: str, db: Database) -> Litestar:
-    """The Callo dialect over this database, or one bare handler."""
+    """The dialects over this database, or one bare handler."""
     if what == "ours":
-        service = callo.Service(db=db, now=now, media=_silent(db))
-        return Litestar(callo.routes(service), openapi_config=None, logging_config=None)
+        media = _silent(db)
+        routes = [
+            *callo.routes(callo.Service(db=db, now=now, media=media)),
+            *autocall.routes(autocall.Service(db=db, now=now, library=media.library)),
+        ]
+        return Litestar(routes, openapi_config=None, logging_config=None)
 
     @post(BARE_PATH, status_code=200)
     async def add(

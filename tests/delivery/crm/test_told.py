@@ -7,17 +7,25 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from zvonar.core.facts import TransferReport
 from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.script import Step
 from zvonar.delivery.crm import settings as crm_settings
 from zvonar.delivery.crm.answers import judged
 from zvonar.delivery.crm.items import Called, item
 from zvonar.delivery.crm.outcomes import PUSHED, CallStatus, Mapped, told
+from zvonar.delivery.crm.render import called_of
 from zvonar.delivery.crm.settings import CrmSettings, CrmSettingsInvalid
 from zvonar.delivery.crm.wire import BaseUrlInvalid, Reply, origin
+from zvonar.store.push_attempts import EndedAttempt
 
 from .world import LINKS
 
 NOW = datetime(2025, 11, 22, 12, tzinfo=UTC)
+
+
+def reached(to: str, disposition: Disposition = Disposition.answered) -> TransferReport:
+    return TransferReport(to=to, began=1.0, ended=9.0, disposition=disposition)
 
 
 def called(**more: Any) -> Called:
@@ -100,6 +108,35 @@ def test_a_call_is_the_employees_to_whom_it_was_put_through_or_whose_number_it_c
     assert stranger["call_responsible"] == "+79169999999"
     assert "responsible_user_id" not in stranger
     assert "call_responsible" not in made(CrmSettings(), caller_id=None)
+
+
+@pytest.mark.parametrize(
+    ("steps", "to"),
+    [
+        (None, None),
+        ([Step(node="1", key="1")], None),
+        ([Step(node="1", key="1", transfer=reached("+79160001122"))], "+79160001122"),
+        ([Step(node="1", key="1", transfer=reached("+79160001122", Disposition.busy))], None),
+        ([Step(node="1", transfer=reached("anna")), Step(node="2")], None),
+    ],
+)
+def test_whoever_answered_a_transfer_is_the_employee(steps: list[Step] | None, to: str | None) -> None:
+    ended = EndedAttempt(
+        account_id=1,
+        call_id=5,
+        attempt=1,
+        phone="+79160000005",
+        started_at=NOW,
+        disposition="answered",
+        script_result="transferred",
+        choice="1",
+        status_name=None,
+        talk_seconds=9,
+        caller_id=None,
+        recording=None,
+        steps=msgspec.to_builtins(steps),  # as the dialer stores them
+    )
+    assert called_of(ended).transferred_to == to
 
 
 def test_a_recording_has_an_address_of_its_own_that_may_end() -> None:

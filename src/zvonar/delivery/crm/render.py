@@ -120,11 +120,10 @@ def called_of(ended: EndedAttempt) -> Called:
 
 
 def _transferred_to(ended: EndedAttempt) -> str | None:
-    """Whose phone answered when the callee was put through."""
-    if ended.script_result != ScriptResult.transferred:
-        return None
+    """Whose phone answered when the callee was put through; None where nobody's did, or it is known by a SIP name."""
     for step in reversed(ended.steps or []):
-        number = ((step.get("reaction") or {}).get("transfer") or {}).get("phone")
-        if isinstance(number, str):
-            return number
+        report = step.get("transfer")
+        if report is not None and report["disposition"] == Disposition.answered:
+            to = report["to"]
+            return to if isinstance(to, str) and to.startswith("+") else None
     return None
