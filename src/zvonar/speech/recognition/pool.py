@@ -32,6 +32,7 @@ from zvonar.speech.recognition.wire import (
 log = structlog.get_logger(__name__)
 
 _LOAD: Final = 60.0  # seconds for a model to be loaded
+_A_PHRASE: Final = 0.15  # seconds that each phrase may take beyond the deadline of all
 _REAP: Final = 2.0  # seconds for the kernel to end a killed process
 
 
@@ -156,7 +157,7 @@ class Pool:
         """As `Recogniser` says."""
         said = [(word, phrase) for word in words for phrase in phrases(word, language)]
         request = Score(pcm=pcm, language=language, phrases=[phrase for _, phrase in said])
-        answer = await self._ask(request, self._deadline)
+        answer = await self._ask(request, self._deadline + len(said) * _A_PHRASE)
         if not isinstance(answer, Scores) or len(answer.scores) != len(said):
             raise RecognitionFailed(type(answer).__name__)
         best: dict[str, float] = {}

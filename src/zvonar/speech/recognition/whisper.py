@@ -4,6 +4,7 @@ A closed set is scored, not decoded: each phrase's tokens are aligned with the s
 well it fits. The encoder looks at as much as was said instead of at half a minute, which is what makes it quick.
 """
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ from zvonar.speech.recognition.wire import (
 NICE: Final = 5  # calls that talk go before words
 _RATE: Final = 16_000
 _HOP: Final = 160  # samples of a frame of features
-_PAD: Final = 0.4  # seconds of near silence on either side: a word that begins at once is not heard
+# Seconds of near silence on either side: a word that begins at once is not heard, and one in an unlucky place of the
+# window is not either. Of two places the better one counts, which nearly halved what was not understood.
+_PADS: Final = (0.4, 0.9)
 _FULL: Final = 3000  # frames that the encoder takes at most
 _LEVEL: Final = 0.5  # peak that a sound is raised to
 
@@ -48,24 +51,26 @@ class Whisper:
         """How well each phrase fits. `free`: decode as well, for comparison."""
         from faster_whisper.tokenizer import Tokenizer
 
-        sound = _padded(_sound(request.pcm))
+        sound = _sound(request.pcm)
         tokenizer = Tokenizer(
             self._model.hf_tokenizer, multilingual=True, task="transcribe", language=_known(request.language)
         )
         start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        frames = min(len(sound) // _HOP, _FULL) // 2 * 2
-        encoded = self._model.encode(self._model.feature_extractor(sound)[:, :frames])
-        found = []
-        for phrase in request.phrases:
-            # A lone word is written in two ways; the model has seen both.
-            written = [tokenizer.encode(f" {phrase}"), tokenizer.encode(f" {phrase.capitalize()}.")]
-            found.append(
-                max(
-                    float(np.log(np.array(fit.text_token_probs) + 1e-10).mean())
-                    for tokens in written
-                    for fit in self._model.model.align(encoded, start, [tokens], frames // 2)
-                )
-            )
+        # A lone word is written in two ways; the model has seen both.
+        written = [
+            (tokenizer.encode(f" {phrase}"), tokenizer.encode(f" {phrase.capitalize()}."))
+            for phrase in request.phrases
+        ]
+        found = [-math.inf] * len(written)
+        for pad in _PADS:
+            padded = _padded(sound, pad)
+            frames = min(len(padded) // _HOP, _FULL) // 2 * 2
+            encoded = self._model.encode(self._model.feature_extractor(padded)[:, :frames])
+            for place, ways in enumerate(written):
+                for tokens in ways:
+                    for fit in self._model.model.align(encoded, start, [tokens], frames // 2):
+                        score = float(np.log(np.array(fit.text_token_probs) + 1e-10).mean())
+                        found[place] = max(found[place], score)
         heard = ""
         if free:
             decoded = self._model.model.generate(
@@ -103,9 +108,9 @@ def _sound(pcm: bytes) -> NDArray[np.float32]:
     return np.asarray(soxr.resample(samples, 8000, _RATE), dtype=np.float32)
 
 
-def _padded(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+def _padded(sound: NDArray[np.float32], pad: float) -> NDArray[np.float32]:
     peak = float(np.abs(sound).max()) if len(sound) else 0.0
-    quiet = np.random.default_rng(0).normal(0, 0.001, int(_PAD * _RATE)).astype(np.float32)
+    quiet = np.random.default_rng(0).normal(0, 0.001, int(pad * _RATE)).astype(np.float32)
     raised = sound * np.float32(_LEVEL / peak) if peak > 1e-3 else sound
     return np.concatenate([quiet, raised, quiet])
 
