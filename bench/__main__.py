@@ -13,13 +13,13 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import amocrm_calls, callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "callo_export", "callo_import")
+BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "amocrm_calls", "callo_export", "callo_import")
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
@@ -65,6 +65,9 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "callo_add" in wanted:
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
+    if "amocrm_calls" in wanted:
+        size = amocrm_calls.TINY if tiny else amocrm_calls.Size()
+        yield uvloop.run(amocrm_calls.measure(made, size))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
     if "delivery" in wanted:
@@ -79,8 +82,8 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
                     yield uvloop.run(dial.measure(made, roles, trunk))
             # Last: a million calls keep PostgreSQL busy with them for a while.
             if "callo_import" in wanted:
-                size = TINY_IMPORT if tiny else callo_import.Size()
-                yield uvloop.run(callo_import.measure(made, roles, size))
+                rows = TINY_IMPORT if tiny else callo_import.Size()
+                yield uvloop.run(callo_import.measure(made, roles, rows))
 
 
 def _interrupted(*_: object) -> NoReturn:
