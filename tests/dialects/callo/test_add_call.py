@@ -73,7 +73,7 @@ def test_the_answer_is_the_samples_key_by_key(
     assert len(str(answer["audioclip_id"])) == 10
     assert (answer["phone"], answer["callerid"]) == (PHONE, "+70009990000")
     assert answer["balance"] == "1000.000000"
-    assert answer["created"] == house.clock.strftime("%Y-%m-%dT%H:%M:%S.123Z")
+    assert answer["created"] == house.clock.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert response.headers["content-type"] == "application/json"
     assert response.headers["content-language"] == "en"
     assert response.headers["vary"] == "Accept-Language, Cookie"
