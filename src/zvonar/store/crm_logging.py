@@ -9,7 +9,7 @@ from msgspec import Struct
 from zvonar.core.crm import CLOSED, Card, Found, Kind, choose
 from zvonar.store import crm_notes
 from zvonar.store.crm_notes import NewNote, NoteType
-from zvonar.store.db import Connection, rows
+from zvonar.store.db import Connection, Database, rows
 
 
 class LoggedCall(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class _Fact(Struct, frozen=True, kw_only=True):
     card_id: int
     leads: list[int]
     customers: list[int]
+    heard: bool  # whether its account has webhooks
 
 
 # Whose numbers these are. A contact comes before a company, and of several the one that was there first: the order of
@@ -50,7 +51,8 @@ SELECT a.place, p.kind::text AS kind, p.card_id,
           WHERE l.account_id = a.account_id AND l.from_id = p.card_id AND l.to_kind = 'lead'
             AND c.status_id NOT IN {CLOSED} LIMIT 2) AS leads,
     ARRAY(SELECT l.to_id FROM crm_links l
-          WHERE l.account_id = a.account_id AND l.from_id = p.card_id AND l.to_kind = 'customer' LIMIT 2) AS customers
+          WHERE l.account_id = a.account_id AND l.from_id = p.card_id AND l.to_kind = 'customer' LIMIT 2) AS customers,
+    EXISTS (SELECT FROM crm_webhooks w WHERE w.account_id = a.account_id) AS heard
 FROM unnest(%(account_ids)s::bigint[], %(tails)s::text[]) WITH ORDINALITY AS a (account_id, tail, place)
 CROSS JOIN LATERAL (
     SELECT kind, card_id FROM crm_phones
@@ -58,32 +60,54 @@ CROSS JOIN LATERAL (
 """
 
 
-async def log(connection: Connection, calls: Sequence[LoggedCall]) -> list[Noted | None]:
-    """Note every call on the card that the rule chooses; None for a number that nobody has. In their order.
+async def log(db: Database, calls: Sequence[LoggedCall]) -> list[Noted | None]:
+    """Note every call on the card that the rule chooses, all of them or none; None for a number that nobody has.
 
-    Call it with a connection that is in a transaction, or one note may be there and another not.
+    In their order.
     """
-    found = await _found(connection, calls)
-    places = [place for place in range(len(calls)) if place in found]
-    cards = {place: choose(found[place]) for place in places}
-    ids = await crm_notes.add(connection, [_note(calls[place], cards[place]) for place in places])
-    noted = {
-        place: Noted(note_id=note_id, card=cards[place]) for place, note_id in zip(places, ids, strict=True)
-    }
-    return [noted.get(place) for place in range(len(calls))]
+    async with db.connection() as connection:
+        chosen = await _choose(connection, calls)
+        if not chosen.heard:
+            return await _add(connection, calls, chosen)  # one statement, which is its own transaction
+        async with connection.transaction():
+            return await _add(connection, calls, chosen)
 
 
-async def _found(connection: Connection, calls: Sequence[LoggedCall]) -> dict[int, Found]:
+async def log_within(connection: Connection, calls: Sequence[LoggedCall]) -> list[Noted | None]:
+    """The same, in the transaction that the connection is in."""
+    return await _add(connection, calls, await _choose(connection, calls))
+
+
+class _Chosen(Struct, frozen=True, kw_only=True):
+    cards: dict[int, Card]  # by the place of the call
+    heard: bool  # whether somebody may want to hear of it
+
+
+async def _choose(connection: Connection, calls: Sequence[LoggedCall]) -> _Chosen:
     params = {"account_ids": [call.account_id for call in calls], "tails": [call.tail for call in calls]}
     facts = await rows(connection, _Fact, FIND, params)
-    return {
-        fact.place - 1: Found(
-            owner=Card(kind=Kind(fact.kind), card_id=fact.card_id),
-            leads=tuple(fact.leads),
-            customers=tuple(fact.customers),
+    cards = {
+        fact.place - 1: choose(
+            Found(
+                owner=Card(kind=Kind(fact.kind), card_id=fact.card_id),
+                leads=tuple(fact.leads),
+                customers=tuple(fact.customers),
+            )
         )
         for fact in facts
     }
+    return _Chosen(cards=cards, heard=any(fact.heard for fact in facts))
+
+
+async def _add(connection: Connection, calls: Sequence[LoggedCall], chosen: _Chosen) -> list[Noted | None]:
+    places = sorted(chosen.cards)
+    notes = [_note(calls[place], chosen.cards[place]) for place in places]
+    ids = await crm_notes.add(connection, notes, heard=chosen.heard)
+    noted = {
+        place: Noted(note_id=note_id, card=chosen.cards[place])
+        for place, note_id in zip(places, ids, strict=True)
+    }
+    return [noted.get(place) for place in range(len(calls))]
 
 
 def _note(call: LoggedCall, card: Card) -> NewNote:

@@ -27,8 +27,7 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
         directory = await _directory(service, caller, batch)
         _check_users(batch, directory)
         logged = [_logged(call, caller, directory) for call in batch]
-        async with service.db.transaction() as connection:
-            noted = await crm_logging.log(connection, logged)
+        noted = await crm_logging.log(service.db, logged)
         results = [(call.request_id, one) for call, one in zip(batch, noted, strict=True)]
         return answers.calls(results, caller.account_id, caller.base)
 
