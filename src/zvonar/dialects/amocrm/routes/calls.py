@@ -9,7 +9,7 @@ from zvonar.core.crm import ROBOT, tail
 from zvonar.dialects.amocrm import answers
 from zvonar.dialects.amocrm.caller import Caller
 from zvonar.dialects.amocrm.errors import CHOICE, Fault, ValidationFailed, fault
-from zvonar.dialects.amocrm.requests import calls, fields
+from zvonar.dialects.amocrm.requests import calls
 from zvonar.dialects.amocrm.requests.calls import Call
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service
 from zvonar.store import crm_logging, crm_users
@@ -23,7 +23,7 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
     async def add_calls(request: Req) -> Response[bytes]:
         """Log calls."""
         caller = await door.writer(request)
-        batch = calls.calls(fields.document(await request.body()), strict=service.strict)
+        batch = calls.calls(await request.body(), strict=service.strict)
         directory = await _directory(service, caller, batch)
         _check_users(batch, directory)
         logged = [_logged(call, caller, directory) for call in batch]
