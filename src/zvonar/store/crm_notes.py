@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -116,29 +116,23 @@ CLAUSES = {
 ORDERS = {"id": "note_id", "updated_at": "updated_at, note_id"}
 
 
-async def add(connection: Connection, notes: Sequence[NewNote], *, heard: bool | None = None) -> list[int]:
+async def add(connection: Connection, notes: Sequence[NewNote]) -> list[int]:
     """Add notes to cards that there are, and tell who wants to hear of it; their ids, in their order.
 
-    `heard`: whether anybody listens, where the caller knows. Unless nobody does, it needs a transaction.
+    Within a transaction.
     """
     if not notes:
         return []
     records = [_record(place, note) for place, note in enumerate(notes)]
     added = await (await connection.execute(ADD, {"notes": Jsonb(records, dumps=_dumps)})).fetchall()
-    if heard is not False:
-        await crm_hooks.tell(
-            connection,
-            [
-                Happening(
-                    account_id=note.account_id,
-                    setting=f"note_{note.card.kind}",
-                    card=note.card,
-                    at=note.updated_at,
-                    facts=_facts(note_id, responsible, note),
-                )
-                for (note_id, responsible), note in zip(added, notes, strict=True)
-            ],
-        )
+    told = zip(added, notes, strict=True)
+    await crm_hooks.tell(
+        connection,
+        [
+            happening(note, note.card, note_id=note_id, responsible=responsible)
+            for (note_id, responsible), note in told
+        ],
+    )
     return [int(note_id) for note_id, _ in added]
 
 
@@ -161,17 +155,43 @@ def _record(place: int, note: NewNote) -> dict[str, Any]:
     }
 
 
-def _facts(note_id: int, responsible: int, note: NewNote) -> dict[str, Any]:
-    return {
-        "note_id": note_id,
-        "note_type": note.note_type,
-        "params": note.params,
-        "responsible_user_id": responsible,
-        "created_by": note.created_by,
-        "updated_by": note.updated_by,
-        "created_at": note.created_at.isoformat(),
-        "updated_at": note.updated_at.isoformat(),
-    }
+class Notable(Protocol):
+    """What is told of a note."""
+
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def note_type(self) -> NoteType: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def created_by(self) -> int: ...
+    @property
+    def updated_by(self) -> int: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def happening(note: Notable, card: Card, *, note_id: int, responsible: int) -> Happening:
+    """What webhooks may want to hear of a note on this card."""
+    return Happening(
+        account_id=note.account_id,
+        setting=f"note_{card.kind}",
+        card=card,
+        at=note.updated_at,
+        facts={
+            "note_id": note_id,
+            "note_type": note.note_type,
+            "params": note.params,
+            "responsible_user_id": responsible,
+            "created_by": note.created_by,
+            "updated_by": note.updated_by,
+            "created_at": note.created_at.isoformat(),
+            "updated_at": note.updated_at.isoformat(),
+        },
+    )
 
 
 async def change(connection: Connection, account_id: int, notes: Sequence[Note]) -> None:

@@ -78,7 +78,8 @@ SELECT lower(email) FROM crm_users WHERE account_id = %(account_id)s AND lower(e
 COME_IN = limits.using(
     accounts.COLUMNS
     + """, (SELECT to_jsonb(u) - 'account_id' FROM crm_users u
-            WHERE u.account_id = accounts.account_id AND u.user_id = %(user_id)s AND u.is_active) AS who"""
+            WHERE u.account_id = accounts.account_id AND u.user_id = %(user_id)s AND u.is_active) AS who,
+        EXISTS (SELECT FROM crm_webhooks w WHERE w.account_id = accounts.account_id) AS heard"""
 )
 
 
@@ -87,6 +88,7 @@ class Entered(Struct, frozen=True, kw_only=True):
 
     account: Account
     user: User
+    heard: bool  # whether the account has webhooks
 
 
 class NewUser(Struct, frozen=True, kw_only=True):
@@ -135,13 +137,13 @@ async def come_in(
         found = await (await connection.execute(COME_IN, params)).fetchone()
     if found is None:
         raise Unauthorised()
-    *owner, who, allowed = found
+    *owner, who, heard, allowed = found
     if who is None:
         raise Unauthorised()
     if not allowed:
         return None
     account = Account(**dict(zip(Account.__struct_fields__, owner, strict=True)))
-    return Entered(account=account, user=msgspec.convert(who, User))
+    return Entered(account=account, user=msgspec.convert(who, User), heard=heard)
 
 
 async def get(db: Database, account_id: int, user_id: int) -> User | None:

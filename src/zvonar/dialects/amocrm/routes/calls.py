@@ -27,7 +27,7 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
         directory = await _directory(service, caller, batch)
         _check_users(batch, directory)
         logged = [_logged(call, caller, directory) for call in batch]
-        noted = await crm_logging.log(service.db, logged)
+        noted = await crm_logging.log(service.db, logged, heard=caller.heard)
         results = [(call.request_id, one) for call, one in zip(batch, noted, strict=True)]
         return answers.calls(results, caller.account_id, caller.base)
 
@@ -72,8 +72,9 @@ def _logged(call: Call, caller: Caller, directory: Directory) -> LoggedCall:
     else:
         created_by = ROBOT if call.created_by is None else call.created_by
     responsible = call.responsible_user_id
-    if responsible is None and speaker is not None:
-        responsible = speaker.user_id
+    if responsible is None:
+        # Unless somebody is named, whoever spoke; else whoever logs it [G].
+        responsible = caller.user.user_id if speaker is None else speaker.user_id
     return LoggedCall(
         account_id=caller.account_id,
         tail=tail(call.phone),

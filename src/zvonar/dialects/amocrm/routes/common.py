@@ -68,7 +68,12 @@ class Door:
             raise TooMany
         base = links.base_url(request, service.public_url)
         return Caller(
-            account=entered.account, user=entered.user, client_id=claims.client_id, base=base, now=now
+            account=entered.account,
+            user=entered.user,
+            client_id=claims.client_id,
+            base=base,
+            now=now,
+            heard=entered.heard,
         )
 
     async def writer(self, request: Req) -> Caller:
