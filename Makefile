@@ -1,5 +1,8 @@
 # What a newcomer types. `make help` lists it.
-PYTHON ?= python3
+# Debian's own interpreter where it can make environments: it is a third faster than one that was built without
+# profile-guided optimisation, as version managers do.
+FIT = 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell /usr/bin/python3 -c $(FIT) 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 

@@ -13,13 +13,34 @@ import typer
 import uvloop
 from rich.console import Console
 
-from bench import amocrm_calls, callee, callo_add, callo_export, callo_import, delivery, dial, lease, memory
+from bench import (
+    amocrm_calls,
+    amocrm_push,
+    callee,
+    callo_add,
+    callo_export,
+    callo_import,
+    delivery,
+    dial,
+    lease,
+    memory,
+)
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
 from zvonar.core.errors import ZvonarError
 from zvonar.service import logs
 
-BENCHES = ("lease", "delivery", "memory", "dial", "callo_add", "amocrm_calls", "callo_export", "callo_import")
+BENCHES = (
+    "lease",
+    "delivery",
+    "memory",
+    "dial",
+    "callo_add",
+    "amocrm_calls",
+    "callo_export",
+    "callo_import",
+    "amocrm_push",
+)
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
@@ -70,6 +91,8 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(amocrm_calls.measure(made, size))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "amocrm_push" in wanted:
+        yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
     if {"memory", "callo_import", "dial"} & set(wanted):

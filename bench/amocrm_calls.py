@@ -56,8 +56,8 @@ LOAD = (
 
 BARE_TABLE = "CREATE TABLE bare_notes (LIKE crm_notes INCLUDING ALL)"
 
-# What a program would do that has nothing but SQL: look the numbers up by the same index, then insert notes into a table
-# with the same columns and indexes, in one transaction.
+# What a program would do that has nothing but SQL: look the numbers up by the same index, then insert notes into a
+# table with the same columns and indexes, in one transaction.
 BARE_FIND = """
 SELECT a.place, p.kind::text, p.card_id FROM unnest(%(tails)s::text[]) WITH ORDINALITY AS a (tail, place)
 CROSS JOIN LATERAL (

@@ -67,6 +67,9 @@ class _OneClip(Prompts):
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         return dict.fromkeys(prompts, CLIP)
 
+    def seconds(self, file: Path) -> float:
+        return 1.0
+
 
 async def measure(ground: Ground, size: Size) -> list[Figure]:
     """Leases out of a long queue, and the evenness of placements."""

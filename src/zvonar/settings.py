@@ -30,6 +30,9 @@ class Settings(BaseSettings):
     keep_deliveries_days: Annotated[int, Field(ge=1, le=3650)] = (
         30  # what was delivered, and the log of its tries
     )
+    keep_report_months: Annotated[int, Field(ge=0, le=1200)] = (
+        0  # beside the current one; 0 keeps every session
+    )
     sip_bind: str = "127.0.0.1"  # address that the gateway's SIP listens on
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used

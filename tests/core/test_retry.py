@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from zvonar.core.errors import SettingsInvalid
-from zvonar.core.result import Disposition, Outcome, ScriptResult
+from zvonar.core.result import Cause, Disposition, Outcome, ScriptResult
 from zvonar.core.retry import DEFAULT_RULES, KIN, MAX_INTERVAL, RULE_NAMES, RetryPolicy, RetryRule, rule_name
 
 from .worlds import NOW, answered, outcome, outcomes, policies
@@ -43,7 +43,8 @@ def test_who_may_have_heard_us_is_not_called_again_by_default(name: str) -> None
 
 def test_every_default_names_an_outcome() -> None:
     assert {rule_name(o) for o in EVERY} >= set(DEFAULT_RULES)
-    assert set(RULE_NAMES) == {rule_name(o) for o in EVERY} - {"answered/none"}
+    short = Outcome(disposition=Disposition.answered, cause=Cause.too_short_talk)
+    assert set(RULE_NAMES) == {rule_name(o) for o in (*EVERY, short)} - {"answered/none"}
 
 
 @given(attempt=outcomes, on=st.booleans())

@@ -29,7 +29,11 @@ from zvonar.dialects.amocrm import routes as amocrm_routes
 from zvonar.dialects.autocall import routes as autocall_routes
 from zvonar.dialects.callo import routes as callo_routes
 from zvonar.dialects.callo.media import Media
+from zvonar.dialects.uis import outcomes as uis_outcomes
 from zvonar.dialects.uis import routes as uis_routes
+from zvonar.dialects.uis.media import Media as UisMedia
+from zvonar.reports import postgres
+from zvonar.reports.filling import Filling
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.service.app import _http_error
 from zvonar.speech.clips import ClipCache
@@ -75,7 +79,10 @@ class House:
         self.clock = datetime(2026, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
         self.db = Database(dsn)
         self.run(self.db.__aenter__())
-        store = PostgresReportStore(self.db)
+        self.reports_db = Database(dsn, size=4, session=postgres.SESSION)
+        self.run(self.reports_db.__aenter__())
+        self.store = PostgresReportStore(self.reports_db)
+        self.filling = Filling(self.db, uis_outcomes.describe, clock=lambda: self.clock)
         self.recordings = sound / "spool"
         self.recordings.mkdir(parents=True)
         self.library = Library(
@@ -91,7 +98,15 @@ class House:
         )
         routers = [
             *callo_routes.routes(callo_routes.Service(db=self.db, now=lambda: self.clock, media=self.media)),
-            *uis_routes.routes(uis_routes.Service(db=self.db, reports=store, now=lambda: self.clock)),
+            *uis_routes.routes(
+                uis_routes.Service(
+                    db=self.db,
+                    reports=self.store,
+                    writer=self.filling.writer,
+                    now=lambda: self.clock,
+                    media=UisMedia(recordings=self.media.recordings),
+                )
+            ),
             *autocall_routes.routes(self.autocall(self.db)),
             *amocrm_routes.routes(amocrm_routes.Service(db=self.db, now=lambda: self.clock)),
         ]
@@ -114,6 +129,7 @@ class House:
         self.run(self.client.aclose())
         self.run(self.neighbour.aclose())
         self.run(self.neighbours_db.__aexit__())
+        self.run(self.reports_db.__aexit__())
         self.run(self.db.__aexit__())
         self._runner.close()
 
@@ -187,10 +203,25 @@ class House:
             [leased] = await calls.lease(self.db, wanted, epoch=epoch, now=self.clock)
             assert leased.call_id == call_id
             after = Next(state=CallState.blocked, call_end=CallEnd.stopped)
-            cause = Cause.destination
-            assert await calls.fail(self.db, leased, outcome, after, cause=cause, epoch=epoch, now=self.clock)
+            why = msgspec.structs.replace(outcome, cause=Cause.destination)
+            assert await calls.fail(self.db, leased, why, after, epoch=epoch, now=self.clock)
 
         self.run(work())
+
+    def put(self, tenant: Tenant, **fields: Any) -> int:
+        """A session in the report with these fields; its id."""
+        row = {"is_lost": False, "start_time": self.clock, **fields, "account_id": tenant.account.account_id}
+        row["start_time"] = row["start_time"].replace(microsecond=0)  # reports know seconds
+
+        async def work() -> int:
+            session_id = fields.get("session_id") or await self.db.value("SELECT nextval('session_ids')")
+            await self.filling.writer.prepare([row["start_time"]])
+            async with self.db.transaction() as connection:
+                ids = {"session_id": session_id, "communication_id": session_id}
+                await self.filling.writer.put(connection, [{**ids, **row, "session_id": session_id}])
+            return int(session_id)
+
+        return self.run(work())
 
     def picture(self) -> str:
         """Everything that a request may change but its key's rate, as one text."""
@@ -290,6 +321,7 @@ class House:
                 next=after,
             )
             assert await legs.end(self.db, ended, now=self.clock)
+            await self.filling.once()
             return leased.call_id
 
         return self.run(work())

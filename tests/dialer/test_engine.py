@@ -148,10 +148,9 @@ async def test_a_destination_without_a_price_says_why(db: Database) -> None:
     assert await world.causes() == ["no_tariff"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CampaignType if kind is not CampaignType.regular])
-async def test_what_the_dialer_cannot_speak_waits(db: Database, kind: CampaignType) -> None:
+async def test_whoever_is_to_call_us_is_not_dialled(db: Database) -> None:
     gateway, world = exchange(), await World(db).settle()
-    waiting = await world.campaign([town(0), town(1)], type=kind)
+    waiting = await world.campaign([town(0), town(1)], type=CampaignType.pincode_incoming)
     spoken = await world.campaign([town(1)])
     async with dialling(db, gateway):
         await world.completed(spoken)

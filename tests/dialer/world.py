@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 from msgspec import Struct
 
 from zvonar.core.call import FINAL
-from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Voice
+from zvonar.core.campaign import CallOverrides, CampaignSettings, CampaignStatus, CampaignType, Voice
 from zvonar.core.phone import Phone
 from zvonar.core.schedule import Window
 from zvonar.core.script import Node, Prompt, Reaction, Script
@@ -51,6 +51,9 @@ class OneClip(Prompts):
 
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         return dict.fromkeys(prompts, self._clip)
+
+    def seconds(self, file: Path) -> float:
+        return 1.0
 
 
 class Leg(Struct, frozen=True, kw_only=True):
@@ -132,9 +135,14 @@ class World:
             await steering.start(self.db, made.account_id, made.campaign_id, now=now())
         return made
 
-    async def add(self, phone: str, campaign: Campaign | None = None, *, at: datetime | None = None) -> int:
+    async def add(
+        self, phone: str, campaign: Campaign | None = None, *, at: datetime | None = None, **overrides: Any
+    ) -> int:
         of = campaign or self.campaigns[-1]
-        new = NewCall(phone=Phone(e164=phone, country="RU", trial=phone.startswith("+7000")))
+        new = NewCall(
+            phone=Phone(e164=phone, country="RU", trial=phone.startswith("+7000")),
+            overrides=CallOverrides(**overrides) if overrides else None,
+        )
         return await calls.add(self.db, of.account_id, of.campaign_id, new, now=at or now())
 
     async def leased(self) -> int:
@@ -217,11 +225,12 @@ class World:
                     OR balance <> (SELECT sum(amount) FROM ledger l WHERE l.account_id = a.account_id)
                 UNION ALL SELECT 'leg', leg_id FROM legs l WHERE cost <> (SELECT coalesce(-sum(amount), 0) FROM ledger e
                     WHERE e.account_id = l.account_id AND e.leg_id = l.leg_id)
-                UNION ALL SELECT 'free talk', leg_id FROM legs WHERE (cost > 0) <> (disposition = 'answered')
+                UNION ALL SELECT 'free talk', leg_id FROM legs
+                    WHERE direction = 'out' AND (cost > 0) <> (disposition = 'answered')
                 UNION ALL SELECT 'call', call_id::text FROM calls c WHERE cost <> (SELECT coalesce(sum(cost), 0)
                     FROM legs l WHERE l.account_id = c.account_id AND l.call_id = c.call_id)
                 UNION ALL SELECT 'session', call_id::text FROM attempts t WHERE t.session_id IS NOT NULL AND 1 <> (
-                    SELECT count(*) FROM sessions s WHERE s.call_id = t.call_id AND s.attempt = t.attempt)
+                    SELECT count(*) FROM ended_sessions s WHERE s.call_id = t.call_id AND s.attempt = t.attempt)
                 UNION ALL SELECT 'tally', key FROM (
                     SELECT key, sum(n) AS n FROM campaign_tallies WHERE key LIKE 'state/%' GROUP BY key) t
                 WHERE n <> (SELECT count(*) FROM calls WHERE 'state/' || state = key)

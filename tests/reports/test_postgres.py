@@ -1,136 +1,235 @@
-"""Does the PostgreSQL ReportStore find each session once, in order, however it is paged?"""
+"""Does the PostgreSQL ReportStore find each session once, in order, however it is paged, and stop in time?"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zvonar.reports.postgres import PostgresReportStore, keys_statement
-from zvonar.reports.query import Column, Order, Page, Query, ReportStore, Session
-from zvonar.store import sessions
-from zvonar.store.db import Database
-
-START = datetime(2026, 10, 30, tzinfo=UTC)
-END = START + timedelta(days=40)
-ROWS = 120
-# More sessions than seconds, in three months of which one has no partition of its own.
-INSERT = """
-WITH made AS (
-    INSERT INTO sessions (account_id, session_id, start_time, finish_time, direction, is_lost, disposition,
-        script_result, contact_phone, own_phone, country, wait_seconds, talk_seconds, total_seconds)
-    SELECT 1 + n %% 2, n, %(start)s::timestamptz + (n / 3) * interval '17 hours', %(start)s, 'out', n %% 3 = 0,
-        CASE WHEN n %% 3 = 0 THEN 'busy' ELSE 'answered' END, CASE WHEN n %% 3 = 0 THEN 'none' ELSE 'choice' END,
-        '+70000000000', CASE WHEN n %% 5 > 0 THEN '+7' || n %% 5 END, 'RU', 1, 2, 3
-    FROM generate_series(1, %(rows)s) n
-    RETURNING account_id, session_id, start_time
+from zvonar.reports.fields import FIELDS
+from zvonar.reports.postgres import BEGIN, PostgresReportStore, page
+from zvonar.reports.query import (
+    Compare,
+    InvalidFilter,
+    JsonMatch,
+    Op,
+    Order,
+    Query,
+    ReportBusy,
+    ReportTooSlow,
 )
-INSERT INTO session_details SELECT account_id, session_id, start_time, '{"campaign_name": "c"}' FROM made
-WHERE session_id %% 7 > 0
-"""
+from zvonar.reports.sql import Sql
+
+if TYPE_CHECKING:
+    from tests.reports.conftest import World
+
+ROWS = 120
 
 
 @pytest.fixture(scope="module")
-def store(dsn: str, runner: asyncio.Runner) -> Iterator[ReportStore]:
-    db = Database(dsn)
-    runner.run(db.__aenter__())
-    runner.run(sessions.ensure_months(db, now=START))
-    runner.run(db.execute(INSERT, {"start": START, "rows": ROWS}))
-    yield PostgresReportStore(db)
-    runner.run(db.__aexit__())
+def filled(world: World) -> int:
+    """An account with more sessions than seconds, in three months of which one has no partition before it comes."""
+    account = world.account()
+    world.put(*(row(world, account, n) for n in range(ROWS)))
+    other = world.account()
+    world.put(*(row(world, other, n) | {"session_id": 5000 + n} for n in range(10)))
+    return account
 
 
-def asked(
-    *,
-    account_id: int = 1,
-    limit: int = ROWS,
-    offset: int = 0,
-    order: tuple[Order, ...] = (),
-    until: datetime = END,
-) -> Query:
-    return Query(account_id=account_id, since=START, until=until, order=order, limit=limit, offset=offset)
-
-
-def page(runner: asyncio.Runner, store: ReportStore, query: Query) -> Page:
-    return runner.run(asyncio.wait_for(store.page(query), 30))
+def row(world: World, account: int, n: int) -> dict[str, Any]:
+    return {
+        "account_id": account,
+        "session_id": 1000 + n,
+        "start_time": world.now - timedelta(days=20) + (n // 3) * timedelta(hours=17),
+        "finish_time": world.now,
+        "is_lost": n % 3 == 0,
+        "direction": "out" if n % 2 else "in",
+        "talk_duration": n % 7,
+        "contact_phone_number": f"7900000000{n % 4}",
+        "virtual_phone_number": None if n % 5 == 0 else f"7495{n % 5}",
+        "sale_cost": None if n % 3 else str(n),
+        "tags": [{"tag_id": n % 3 + 1, "tag_name": f"т{n % 3 + 1}"}] if n % 2 else None,
+    }
 
 
 ORDERS = st.lists(
-    st.builds(
-        Order,
-        column=st.sampled_from(Column),
-        descending=st.booleans(),
-        ranks=st.none() | st.just({"busy/none": "b", "answered/choice": "a", "+71": "z"}),
-    ),
-    max_size=4,
+    st.builds(Order, field=st.sampled_from(sorted(FIELDS)), descending=st.booleans()), max_size=6
 ).map(tuple)
 
 
 @given(size=st.integers(1, 40), order=ORDERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pages_in_any_order_and_size_hold_each_session_once(
-    runner: asyncio.Runner, store: ReportStore, size: int, order: tuple[Order, ...]
+    world: World, filled: int, size: int, order: tuple[Order, ...]
 ) -> None:
-    whole = page(runner, store, asked(order=order))
-    pages = [
-        page(runner, store, asked(order=order, limit=size, offset=n)) for n in range(0, whole.total, size)
-    ]
-    assert [row for part in pages for row in part.rows] == whole.rows
-    assert {part.total for part in pages} == {whole.total} == {ROWS // 2}
-    assert len({row.session_id for row in whole.rows}) == ROWS // 2
+    total, whole = world.ask(filled, order=order)
+    pages = [world.ask(filled, order=order, limit=size, offset=n) for n in range(0, total, size)]
+    assert [row for _, part in pages for row in part] == whole
+    assert {n for n, _ in pages} == {total} == {ROWS}
+    assert len({row["id"] for row in whole}) == ROWS
 
 
-def test_without_an_order_rows_come_by_start_and_then_by_id(
-    runner: asyncio.Runner, store: ReportStore
-) -> None:
-    rows = page(runner, store, asked()).rows
-    assert rows == sorted(rows, key=lambda row: (row.start_time, row.session_id))
-    assert {row.account_id for row in rows} == {1}
+def test_without_an_order_rows_come_by_start_and_then_by_id(world: World, filled: int) -> None:
+    _, rows = world.ask(filled, ("start_time", "id"))
+    assert [(r["start_time"], r["id"]) for r in rows] == sorted((r["start_time"], r["id"]) for r in rows)
 
 
-def test_ranks_decide_where_they_are_given(runner: asyncio.Runner, store: ReportStore) -> None:
-    ranks = {"busy/none": "b", "answered/choice": "a"}
-    rows = page(runner, store, asked(order=(Order(column=Column.outcome, ranks=ranks),))).rows
-    assert [row.disposition for row in rows] == sorted(row.disposition for row in rows)
-    backwards = (Order(column=Column.outcome, ranks=ranks, descending=True), Order(column=Column.own_phone))
-    rows = page(runner, store, asked(order=backwards)).rows
-    assert [row.disposition for row in rows] == sorted((row.disposition for row in rows), reverse=True)
-    busy = [row.own_phone or "~" for row in rows if row.disposition == "busy"]
-    assert busy == sorted(busy), "a session without a number of ours comes last"
+@pytest.mark.parametrize("field", ["sale_cost", "virtual_phone_number", "tags"])
+def test_what_is_null_comes_last_in_both_directions(world: World, filled: int, field: str) -> None:
+    for descending in (False, True):
+        _, rows = world.ask(filled, (field,), order=(Order(field=field, descending=descending),))
+        shown = [None if row[field] in (None, []) else row[field] for row in rows]
+        known = [value for value in shown if value is not None]
+        assert shown == known + [None] * (len(shown) - len(known)), "nothing follows the nulls"
+        keys = [str(value) if field == "tags" else value for value in known]
+        assert keys == sorted(keys, reverse=descending)
 
 
-def test_the_period_is_half_open(runner: asyncio.Runner, store: ReportStore) -> None:
-    first = page(runner, store, asked()).rows[0]
-    assert page(runner, store, asked(until=first.start_time)).total == 0
-    assert page(runner, store, asked(until=first.start_time + timedelta(microseconds=1))).rows[0] == first
+def test_the_period_is_half_open(world: World, filled: int) -> None:
+    start = world.now - timedelta(days=20)
+    assert world.ask(filled, until=start)[0] == 0
+    assert world.ask(filled, until=start + timedelta(seconds=1))[0] == 3
 
 
-def test_beyond_the_last_page_there_is_nothing_but_the_total(
-    runner: asyncio.Runner, store: ReportStore
-) -> None:
-    assert page(runner, store, asked(offset=ROWS)) == Page(total=ROWS // 2, rows=[])
-    assert page(runner, store, asked(account_id=3)) == Page(total=0, rows=[])
+def test_beyond_the_last_page_there_is_nothing_but_the_total(world: World, filled: int) -> None:
+    assert world.ask(filled, offset=ROWS) == (ROWS, [])
+    assert world.ask(world.account()) == (0, [])
 
 
-def test_a_session_without_details_is_shown(runner: asyncio.Runner, store: ReportStore) -> None:
-    rows = page(runner, store, asked()).rows
-    bare = [row for row in rows if row.session_id % 7 == 0]
-    assert bare
-    assert all(isinstance(row, Session) and row.details == {} for row in bare)
-    assert all(row.details == {"campaign_name": "c"} for row in rows if row.session_id % 7)
+def test_a_total_is_counted_again_as_soon_as_the_period_has_changed(world: World) -> None:
+    account = world.account()
+    world.put(row(world, account, 0) | {"session_id": 9000})
+    assert world.ask(account)[0] == 1
+    world.put(row(world, account, 1) | {"session_id": 9001})
+    assert world.ask(account)[0] == 2
+    lost = Compare(field="is_lost", op=Op.eq, value=True)
+    assert world.ask(account, filter=lost)[0] == 1
+    world.change(account, 9000, is_lost=False)
+    assert world.ask(account, filter=lost)[0] == 0
 
 
-def test_keys_come_from_the_narrow_table_by_its_key(dsn: str, store: ReportStore) -> None:
-    statement, ranks = keys_statement(())
-    query = asked(limit=10)
-    with psycopg.connect(dsn) as connection:
-        connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
-        params = {name: getattr(query, name) for name in ("account_id", "since", "until", "limit", "offset")}
-        plan = "\n".join(line for (line,) in connection.execute("EXPLAIN " + statement, {**params, **ranks}))
-    assert "session_details" not in plan
-    assert "Sort" not in plan.replace("Sort Key", ""), plan
+def test_an_equality_of_ids_in_an_array_reads_the_narrow_table_only(world: World, filled: int) -> None:
+    exact = JsonMatch(field="tags", path="exists($[*] ? (@.tag_id == 2))", ids=(2,), exact=True)
+    slow = JsonMatch(field="tags", path="exists($[*] ? (@.tag_id == 2))")
+    assert world.ask(filled, filter=exact) == world.ask(filled, filter=slow)
+    assert world.ask(filled, filter=exact)[0] > 0
+
+
+@pytest.mark.parametrize("pattern", ["a(", "[", "((a{1,255}){1,255}){1,255}"])
+def test_a_pattern_that_the_database_does_not_take_is_named(world: World, filled: int, pattern: str) -> None:
+    with pytest.raises(InvalidFilter) as raised:
+        world.ask(filled, filter=Compare(field="virtual_phone_number", op=Op.regexp, value=pattern))
+    assert raised.value.field == "virtual_phone_number"
+    assert world.ask(filled)[0] == ROWS
+
+
+def test_a_report_past_its_deadline_is_cancelled_in_the_database(world: World, filled: int) -> None:
+    world.execute(
+        "CREATE OR REPLACE FUNCTION pg_temp_slow() RETURNS boolean LANGUAGE sql VOLATILE"
+        " AS 'SELECT pg_sleep(60) IS NULL'"
+    )
+    slow = Sql("f.account_id = %s AND pg_temp_slow()", (filled,))
+
+    async def work() -> None:
+        query = asked(world, filled, deadline=0.5)
+        store = PostgresReportStore(world.reports)
+        store._total = lambda connection, *_: connection.execute(  # type: ignore[assignment, method-assign]
+            "SELECT count(*) FROM report_filters f WHERE " + slow.text, slow.params
+        )
+        async with store.report(query):
+            raise AssertionError("it is not there")
+
+    with pytest.raises(ReportTooSlow):
+        world.run(work())
+    running = """SELECT count(*) FROM pg_stat_activity
+        WHERE query LIKE '%%pg_temp_slow%%' AND pid <> pg_backend_pid() AND state = 'active'"""
+    assert world.value(running) == 0
+
+
+def asked(world: World, account: int, **others: Any) -> Query:
+    return Query(
+        account_id=account,
+        zone="UTC",
+        since=world.now - timedelta(days=365),
+        until=world.now + timedelta(days=365),
+        fields=("id",),
+        limit=10,
+        **others,
+    )
+
+
+def test_reports_of_one_account_beyond_the_cap_wait_and_others_do_not(world: World, filled: int) -> None:
+    other = world.account()
+    store = PostgresReportStore(world.reports, at_once=2)
+
+    async def work() -> None:
+        query = asked(world, filled, deadline=0.4)
+        async with store.report(query), store.report(query):
+            with pytest.raises(ReportBusy):
+                async with store.report(query):
+                    raise AssertionError("there is no place")
+            async with store.report(asked(world, other)) as free:
+                assert free.total == 0
+        async with store.report(query) as again:
+            assert again.total == ROWS
+
+    world.run(work())
+
+
+def test_one_page_is_one_moment_whatever_is_written_meanwhile(world: World) -> None:
+    account = world.account()
+    world.put(*(row(world, account, n) | {"session_id": 20_000 + n} for n in range(300)))
+
+    async def work() -> int:
+        query = asked(world, account)
+        async with world.store.report(Query(**{**_fields(query), "limit": 1000})) as report:
+            rows = 0
+            async for chunk in report.rows:
+                if rows == 0:
+                    late = row(world, account, 0) | {"session_id": 30_000}
+                    async with world.db.transaction() as connection:
+                        await world.writer.put(connection, [late])
+                rows += len(chunk)
+            assert report.total == rows
+            return rows
+
+    assert world.run(work()) == 300
+    assert world.ask(account)[0] == 301
+
+
+def _fields(query: Query) -> dict[str, Any]:
+    return {name: getattr(query, name) for name in query.__struct_fields__}
+
+
+def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -> None:
+    where = Sql(
+        "f.account_id = %s AND f.start_time >= %s AND f.start_time < %s",
+        (filled, datetime(2026, 1, 1, tzinfo=world.now.tzinfo), world.now + timedelta(days=60)),
+    )
+    statement = page(asked(world, filled, order=(Order(field="talk_duration", descending=True),)), where)
+
+    async def work() -> str:
+        async with world.db.connection() as connection:
+            cursor = await connection.execute("EXPLAIN " + statement.text, statement.params)
+            return "\n".join(line for (line,) in await cursor.fetchall())
+
+    plan = world.run(work())
+    limit = plan.index("Limit")
+    assert "report_rows" not in plan[limit : plan.index("SubPlan", limit)], plan
+    assert "report_rows" in plan
+
+
+def test_statements_of_the_store_have_their_own_session(world: World) -> None:
+    async def work() -> tuple[Any, ...]:
+        async with world.reports.transaction() as connection:
+            await connection.execute(BEGIN, ("5s", 2, 1, 1, world.now, world.now))
+            cursor = await connection.execute(
+                "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
+                " current_setting('statement_timeout')"
+            )
+            return await cursor.fetchone() or ()
+
+    assert world.run(work()) == ("repeatable read", "on", "5s")

@@ -55,8 +55,7 @@ TABLES = (
     *(
         "legs",
         "ledger",
-        "sessions",
-        "session_details",
+        "ended_sessions",
         "session_starts",
         "outbox",
         "deliveries",
@@ -385,19 +384,16 @@ LAWS = {
         WHERE t.n <> t.last OR NOT (t.n = c.attempts OR t.n = c.attempts + 1
             AND c.state NOT IN ('dialing', 'talking') AND EXISTS (SELECT FROM legs l WHERE l.call_id = c.call_id
                 AND l.attempt = t.last AND l.dialled_at IS NOT NULL))""",
-    "each attempt that ended on a leg is one session: narrow, wide and by its id": """
+    "each attempt that ended on a leg is one session, on its way to the report": """
         SELECT t.call_id, t.attempt FROM attempts t
-        LEFT JOIN sessions n ON (n.account_id, n.call_id, n.attempt) = (t.account_id, t.call_id, t.attempt)
-        LEFT JOIN session_details w
-            ON (w.account_id, w.session_id, w.start_time) = (n.account_id, n.session_id, n.start_time)
-        LEFT JOIN session_starts s
-            ON (s.account_id, s.session_id, s.start_time) = (n.account_id, n.session_id, n.start_time)
+        LEFT JOIN ended_sessions n
+            ON (n.account_id, n.call_id, n.attempt, n.session_id) = (t.account_id, t.call_id, t.attempt, t.session_id)
         WHERE t.ended_at IS NOT NULL
         GROUP BY t.account_id, t.call_id, t.attempt
-        HAVING count(n.*) <> count(w.*) OR count(n.*) <> count(s.*) OR count(n.*) <> (EXISTS (
+        HAVING count(n.*) <> (EXISTS (
             SELECT FROM legs l WHERE l.call_id = t.call_id AND l.attempt = t.attempt))::int""",
     "there is no session without its attempt": """
-        SELECT session_id FROM session_starts s WHERE NOT EXISTS (
+        SELECT session_id FROM ended_sessions s WHERE NOT EXISTS (
             SELECT FROM attempts t WHERE t.account_id = s.account_id AND t.session_id = s.session_id)""",
 }
 

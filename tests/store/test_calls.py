@@ -183,7 +183,7 @@ async def test_attempt_without_a_leg_counts_and_has_no_session(world: World, sta
     assert await calls.fail(world.db, call, outcome, retry, epoch=world.epoch, now=world.now)
     assert not await calls.fail(world.db, call, outcome, retry, epoch=world.epoch, now=world.now)
     assert (await world.tallies())["attempts"] == expected
-    assert len(await world.all("SELECT FROM sessions")) == expected - 1
+    assert len(await world.all("SELECT FROM ended_sessions")) == expected - 1
     await world.check_laws()
     (again,) = await world.lease()
     over = Next(state=CallState.finished, call_end=CallEnd.unsuccessful)

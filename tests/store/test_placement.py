@@ -284,7 +284,9 @@ async def test_next_leg_is_placed_while_the_failed_one_awaits_its_record(world: 
     assert (await world.call(call.call_id)).state == "dialing"
     await world.check_laws()
     await world.rung(second, seconds=10)
-    ((start, own),) = await world.all("SELECT start_time, own_phone FROM sessions")
+    ((start, own),) = await world.all(
+        "SELECT started_at, caller_id FROM attempts JOIN ended_sessions USING (account_id, call_id, attempt)"
+    )
     assert (start, own) == (started, "+74950000000")
     assert await trunks.of_gateway(world.db, "gateway")
     await world.check_laws()

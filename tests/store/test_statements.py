@@ -72,7 +72,14 @@ SAMPLES: dict[str, Any] = {
     **{name: [NOW] for name in ("ats", "sent_ats", "next_ats")},
     **{name: [1] for name in ("delivery_ids", "workers", "rooms", "statuses", "latencies", "render_tries")},
     "gone": [True],
+    **{name: Jsonb({}) for name in ("greeting", "facts", "received")},
+    **{name: ["x"] for name in ("callers", "called")},
+    **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
+    "networks": ["127.0.0.0/8"],
+    **dict.fromkeys(("employee_id", "customer_id", "communication_id"), 1),
+    **dict.fromkeys(("domain_name", "color", "comment", "full_name", "extension", "token", "beginning"), "x"),
+    **dict.fromkeys(("active", "blocked", "is_active", "is_system"), True),
     **dict.fromkeys(("scenario_id", "contact_id", "added", "newest", "source"), 1),
     **dict.fromkeys(("client_id",), "x"),
     **dict.fromkeys(("archived", "locked"), True),
@@ -105,14 +112,34 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("cards", "tasks", "notes"), Jsonb([])),  # "calls" is above
     "task_ids": [1],
     "expires_at": NOW,
+    **dict.fromkeys(("tag", "base_url", "crm_kind", "trouble", "uniq", "way", "origin"), "x"),
+    **{name: ["x"] for name in ("uniqs", "entity_types", "entity_ids")},
+    **{name: [1] for name in ("contact_ids", "lead_ids")},
+    **dict.fromkeys(("crm_account_id", "version", "trouble_status"), 1),
+    **dict.fromkeys(("margin", "ahead", "pause"), 0.5),
+    **dict.fromkeys(("customers", "last_only"), True),
+    **dict.fromkeys(("after_time", "slot"), NOW),
+    "credentials": b"x",
 }
 # Arrays of what an integer holds.
-SMALL = {"cap_attempts", "cap_seconds", "sorts", "limits", "rooms", "statuses", "latencies", "render_tries"}
+SMALL = {
+    "attempts",
+    "cap_attempts",
+    "cap_seconds",
+    "sorts",
+    "limits",
+    "rooms",
+    "statuses",
+    "latencies",
+    "render_tries",
+}
 # `status` is a campaign's word in one statement and an HTTP number in others.
 EXCEPTIONS: dict[tuple[str, str], Any] = {
     ("campaigns.ADD", "status"): "x",
     ("workers.HOLD", "worker_id"): 1,
     ("phone_lists.FINISH", "state"): "loaded",
+    ("push_calls.MARK", "attempts"): [1],
+    ("push_attempts.GET", "attempts"): [1],
     ("campaign_facts.PAGE", "statuses"): ["x"],
     ("campaign_facts.COUNT", "statuses"): ["x"],
     ("idempotency.KEEP", "fingerprint"): b"x",
@@ -180,6 +207,18 @@ NULLABLE = {
     *(f"outcomes@results.{name}" for name in ("BY_PHONES", "FILTERED_PAGE")),
     *(f"{name}@accepting.ACCEPT" for name in ("fingerprint", "text", "voice")),
     "campaign_ids@campaigns.OF_ACCOUNT",
+    *(f"{name}@push_connections.PUT" for name in ("expires_at", "crm_account_id")),
+    *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
+    *("at@push_paces.SENT", "state@push_calls.LOG"),
+    *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
+    *(
+        "networks@accounts.ADD_KEY",
+        "networks@accounts.ADD_LOGIN",
+        "networks@keys.ADD",
+        "networks@keys.CHANGE",
+    ),
+    *("expires_at@keys.ADD", "blocked@keys.CHANGE", "comment@directories.PUT_VIRTUAL_NUMBER"),
+    *(f"{name}@directories.PUT_EMPLOYEE" for name in ("employee_id", "email", "phone", "extension")),
     *(
         f"{name}@campaign_facts.{statement}"
         for name in ("statuses", "name", "client_id", "created_from", "created_till")

@@ -6,6 +6,7 @@ from zvonar.cli import (
     accounts,
     campaigns,
     control,
+    crm,
     deliveries,
     demo,
     home,
@@ -35,6 +36,7 @@ campaigns.commands.command("cancel")(control.cancel)
 campaigns.commands.command("approve")(control.approve)
 campaigns.commands.command("reject")(control.reject)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
+app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")

@@ -47,8 +47,8 @@ class CampaignType(StrEnum):
 
     @property
     def dialled(self) -> bool:
-        """Whether the dialer knows how such a campaign speaks; calls of the others wait."""
-        return self is CampaignType.regular
+        """Whether we call the subscriber; in the others he calls us."""
+        return self is not CampaignType.pincode_incoming
 
 
 class CampaignStatus(StrEnum):
@@ -252,6 +252,12 @@ class CampaignSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 raise SettingsInvalid(f"{name} is 1 to {MAX_SMS} characters, without NUL.")
         return self
 
+    def lifetime_of(self, type: CampaignType) -> int | None:
+        """Seconds after which a call expires that nothing has come of; the store's `waits_for` says the same."""
+        if self.lifetime is None and type is CampaignType.pincode_incoming:
+            return self.incoming.wait
+        return self.lifetime
+
 
 class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one call says or does differently from its campaign."""
@@ -274,6 +280,8 @@ class CallOverrides(Struct, frozen=True, kw_only=True, omit_defaults=True):
             Prompt(text=self.text).checked("the call")
         if self.voice is not None:
             self.voice.checked()
+        for override in self.reactions:
+            override.checked()
         if self.max_call_time is not None and not 1 <= self.max_call_time <= MAX_CALL_TIME:
             raise SettingsInvalid(f"max_call_time is 1 to {MAX_CALL_TIME}.")
         return self

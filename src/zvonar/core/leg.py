@@ -27,3 +27,15 @@ class LegId(Struct, frozen=True, order=True):
         if parts is None:
             raise Invalid(f"{text[:60]!r} is not a leg id.")
         return cls(*map(int, parts.groups()))
+
+
+class InboundLeg(Struct, frozen=True, order=True):
+    """Names a leg that came in: Asterisk has named its channel, and nobody can rename it."""
+
+    channel: str
+
+    def __str__(self) -> str:
+        return self.channel
+
+
+Leg = LegId | InboundLeg

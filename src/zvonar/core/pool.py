@@ -24,3 +24,36 @@ def drawn(pool: Sequence[str], length: int, below: Callable[[int], int]) -> str 
 def whole(pool: Sequence[str]) -> list[str]:
     """The entries that are one number each."""
     return [entry for entry in pool if "X" not in entry]
+
+
+def filled(entry: str, number: int) -> str:
+    """The `number`th caller ID of an entry: +7000999XXXX stands for ten thousand of them."""
+    wild = entry.count("X")
+    return entry.replace("X" * wild, f"{number % 10**wild:0{wild}d}") if wild else entry
+
+
+def ending(pool: Sequence[str], digits: str, number: int) -> str | None:
+    """A number of the pool that ends with these digits; `number` chooses among several."""
+    fitting = [entry for entry in pool if ends_with([entry], digits)]
+    if not fitting:
+        return None
+    entry = fitting[number % len(fitting)]
+    return filled(entry[: -len(digits)], number // len(fitting)) + digits
+
+
+def shown(pool: Sequence[str], number: int, *, but: str) -> str | None:
+    """The `number`th number of the pool, or the one after it where that is `but`; None where there is no other."""
+    for step in range(len(pool) + 1):
+        found = filled(pool[(number + step) % len(pool)], number + step)
+        if found != but:
+            return found
+    return None
+
+
+def holds(pool: Sequence[str], phone: str) -> bool:
+    """Whether this number is one of the pool's."""
+    return any(
+        len(entry) == len(phone)
+        and all(known in (digit, "X") for known, digit in zip(entry, phone, strict=True))
+        for entry in pool
+    )

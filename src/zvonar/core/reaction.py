@@ -22,7 +22,8 @@ MAX_ADDRESS = 2000
 MEANINGS = ("yes", "no", "next", "back")
 
 _PHONE = re.compile(r"\+\d{5,15}", re.ASCII)
-_SIP_NAME = re.compile(r"[A-Za-z0-9_.+~-]{1,64}(@[A-Za-z0-9.-]{1,200})?", re.ASCII)
+# The user part alone: where it leads is the trunk's to say, not whoever adds a call.
+_SIP_NAME = re.compile(r"[A-Za-z0-9_.~-]{1,64}", re.ASCII)
 _EMAIL = re.compile(r"[^\s@<>,;\"]{1,64}@[^\s@<>,;\"]{1,190}")
 
 
@@ -51,7 +52,7 @@ class Transfer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Put the subscriber through to somebody else; exactly one of phone and sip_name."""
 
     phone: str | None = None  # E.164
-    sip_name: str | None = None  # user, or user@host, as the trunk knows it
+    sip_name: str | None = None  # as the trunk knows it, such as sales or 100
     ring_timeout: int = 30  # seconds from INVITE to CANCEL
     failed: str | None = None  # the node to go on with where nobody is reached; the call ends otherwise
 
@@ -126,7 +127,7 @@ class Reaction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
             raise SettingsInvalid(f"the transfer of {where} goes to a number like +74951234567.")
         # It stands in a SIP address: nothing that could end it may come through.
         if transfer.sip_name is not None and not _SIP_NAME.fullmatch(transfer.sip_name):
-            raise SettingsInvalid(f"the transfer of {where} goes to a SIP name such as sales or 100@pbx.")
+            raise SettingsInvalid(f"the transfer of {where} goes to a SIP name such as sales or 100.")
         if not 5 <= transfer.ring_timeout <= 120:
             raise SettingsInvalid(f"the transfer of {where} rings 5 to 120 seconds.")
 
@@ -145,6 +146,11 @@ class ReactionOverride(Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook: str | None = None
     phone: str | None = None  # transfer
     sip_name: str | None = None  # transfer
+
+    def checked(self) -> "ReactionOverride":
+        """Self, or SettingsInvalid."""
+        self.over(Reaction()).checked(f"{self.choice!r} in node {self.node!r}")
+        return self
 
     def over(self, reaction: Reaction) -> Reaction:
         """The reaction as this call has it."""

@@ -65,6 +65,15 @@ class Cause(StrEnum):
     destination = "destination"  # blocked: emergency, premium, satellite, or a closed country
     no_tariff = "no_tariff"  # no_route: nobody says what this destination costs
     internal = "internal"  # failed: by a fault of ours
+    no_caller_id = "no_caller_id"  # no_route: no number to show, or none that ends as it should
+    own_number = "own_number"  # blocked: the only number to show is the callee's own
+    duplicate = "duplicate"  # blocked: another call of the campaign has this number already
+    clip_too_short = "clip_too_short"  # synth_failed: nobody could hear a prompt as short as this
+    call_too_short = "call_too_short"  # failed: the call may not last as long as its first prompt
+    too_short_talk = "too_short_talk"  # answered: not long enough to count
+    long_talk = "long_talk"  # answered: long enough to be an event of its own
+    press_and_long_talk = "press_and_long_talk"  # answered: likewise, and something was chosen
+    without_press = "without_press"  # answered: what follows silence was done
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -75,15 +84,29 @@ class Outcome(Struct, frozen=True, kw_only=True):
     hangup_cause: int | None = None  # Q.850, as the gateway gave it
     sip_code: int | None = None  # final SIP status of the last leg
     talk_seconds: int = 0  # answer to hang-up, rounded up
-    choice: str | None = None  # the key that decided
+    choice: str | None = None  # the key or word that decided
+    cause: Cause | None = None
+    verifies: bool = False  # the campaign wants a PIN, and nothing else is a success
 
     @property
     def succeeded(self) -> bool:
         """Whether this is what a campaign calls for: the callee answered and the script got what it asked.
 
-        Hearing the prompt out without pressing anything is an answer too; hanging up early is not.
+        Hearing the prompt out without pressing anything is an answer too, where no PIN was asked for; hanging up early
+        is not. A flashcall succeeds by ringing: it is cancelled before an answer.
         """
-        return self.disposition is Disposition.answered and self.script_result in _SUCCESS
+        if self.cause is Cause.too_short_talk:
+            return False
+        if flashed(self.disposition, self.script_result):
+            return True
+        if self.disposition is not Disposition.answered:
+            return False
+        return self.script_result in (_VERIFIED if self.verifies else _SUCCESS)
+
+
+def flashed(disposition: Disposition, script_result: ScriptResult) -> bool:
+    """Whether this is a flashcall that has rung, and was cancelled as it should be."""
+    return disposition is Disposition.cancelled and script_result is ScriptResult.completed
 
 
 _SUCCESS = frozenset(
@@ -95,6 +118,8 @@ _SUCCESS = frozenset(
         ScriptResult.transferred,
     }
 )
+
+_VERIFIED = frozenset({ScriptResult.pin_ok})
 
 # RFC 3398 section 7.2.4.1 maps SIP to Q.850; these are the groups a campaign can act upon.
 _BY_SIP = {

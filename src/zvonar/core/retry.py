@@ -11,10 +11,11 @@ from decimal import Decimal
 from msgspec import Struct, field
 
 from zvonar.core.errors import SettingsInvalid
-from zvonar.core.result import Disposition, Outcome, ScriptResult
+from zvonar.core.result import Cause, Disposition, Outcome, ScriptResult
 
 MAX_ATTEMPTS = 100
 MAX_INTERVAL = 30 * 86400  # seconds
+TOO_SHORT = "too_short"  # answered, whatever the script says, and over before it counted
 MAX_BACKOFF = 10
 VOICEMAIL = "voicemail"
 # Whose rule an outcome follows that has none of its own.
@@ -130,12 +131,16 @@ def _check_backoff(name: str, backoff: Decimal) -> None:
 
 
 def rule_name(outcome: Outcome) -> str:
-    """The key of an outcome among the rules: "busy", or "answered/hung_up"."""
+    """The key of an outcome among the rules: "busy", "answered/hung_up", or "too_short"."""
+    if outcome.cause is Cause.too_short_talk:
+        return TOO_SHORT
     if outcome.disposition is Disposition.answered:
         return f"answered/{outcome.script_result}"
     return str(outcome.disposition)
 
 
-RULE_NAMES = frozenset(d for d in Disposition if d is not Disposition.answered) | frozenset(
-    f"answered/{s}" for s in ScriptResult if s is not ScriptResult.none
+RULE_NAMES = (
+    frozenset(d for d in Disposition if d is not Disposition.answered)
+    | frozenset(f"answered/{s}" for s in ScriptResult if s is not ScriptResult.none)
+    | {TOO_SHORT}
 )

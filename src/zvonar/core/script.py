@@ -11,9 +11,10 @@ from enum import StrEnum
 from msgspec import Struct, field, structs
 
 from zvonar.core.errors import SettingsInvalid
+from zvonar.core.facts import CallFacts, Kind, MachineReport, Operation, TransferReport
 from zvonar.core.prompt import MAX_NAME, MAX_TEXT, Prompt, storable
 from zvonar.core.reaction import Reaction, ReactionOverride
-from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.result import Cause, ScriptResult
 
 __all__ = ["KEYS", "MAX_NAME", "MAX_NODES", "MAX_TEXT", "Prompt", "Reaction", "Script", "plain", "storable"]
 
@@ -86,6 +87,15 @@ class Node(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def asks(self) -> bool:
         """Whether it is a menu."""
         return bool(self.keys or self.spoken)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is in a report."""
+        if self.entry is not None:
+            return Kind.entry
+        if self.dictation is not None:
+            return Kind.dictation
+        return Kind.menu if self.asks else Kind.play
 
     @property
     def words(self) -> dict[str, Reaction]:
@@ -216,18 +226,6 @@ class Script(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return structs.replace(self, nodes=nodes)
 
 
-class TransferReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a transfer."""
-
-    to: str  # the phone, E.164, or the SIP name
-    began: float  # seconds from the answer of the call
-    disposition: Disposition
-    answered: float | None = None  # seconds from the answer of the call
-    ended: float | None = None  # likewise
-    talk_seconds: int = 0  # rounded up
-    recording: str | None = None  # file name of the second leg
-
-
 class PinEntry(StrEnum):
     """What was entered where a PIN was asked for."""
 
@@ -256,6 +254,17 @@ class ScriptReport(Struct, frozen=True, kw_only=True):
     choice: str | None = None  # the last key or word that the script knew
     status_name: str | None = None  # of that choice
     steps: tuple[Step, ...] = ()
+    cause: Cause | None = None  # where the result leaves more than one reason
+    machine: MachineReport | None = None
+    operations: tuple[Operation, ...] = ()  # none where one prompt was played and that was all
+
+    @property
+    def facts(self) -> CallFacts | None:
+        """What reports want to know; None where there is nothing to tell."""
+        if self.machine is None and not self.operations:
+            return None
+        transfers = tuple(step.transfer for step in self.steps if step.transfer is not None)
+        return CallFacts(machine=self.machine, operations=self.operations, transfers=transfers)
 
 
 def plain(prompt: Prompt) -> Script:

@@ -12,7 +12,7 @@ from zvonar.delivery.bell import Bell, pause
 from zvonar.delivery.meters import DeliveryMeters
 from zvonar.store import outbox
 from zvonar.store.db import Database, StoreUnavailable
-from zvonar.store.outbox import Recorder, Renderer
+from zvonar.store.outbox import Look, Recorder, Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +39,10 @@ class Fanout:
         meters: DeliveryMeters,
         clock: Callable[[], datetime],
         record: Recorder | None = None,
+        look: Look | None = None,
     ) -> None:
         self.bell = Bell()  # rings when the outbox grew
+        self._look = look  # makes a renderer for what has to be looked up
         self._db = db
         self._render = render
         self._made = made  # told when there are new deliveries
@@ -61,6 +63,7 @@ class Fanout:
                     next_try=self._next_try,
                     limit=BATCH,
                     record=self._record,
+                    look=self._look,
                 )
             except StoreUnavailable as exc:
                 log.warning("delivery.fanout_waiting", reason=str(exc), pause=wait)

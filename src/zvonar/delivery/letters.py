@@ -60,7 +60,59 @@ Once it works again, have it enabled: zvonar deliveries enable ADDRESS.
     )
 
 
-ABOUT: dict[str, Callable[[Mapping[str, str]], Letter]] = {"receiver_disabled": receiver_disabled}
+def crm_lost(facts: Mapping[str, str]) -> Letter:
+    """The account's CRM takes its keys no longer. Facts: base_url, account_id."""
+    crm, account = facts["base_url"], facts["account_id"]
+    return (
+        "Zvonar: the CRM has to be connected again / подключите CRM заново",
+        f"""{crm} takes our keys no longer, so no calls are logged there.
+Calls go on; what is meant for the CRM waits and is not lost.
+Connect it again: zvonar crm connect --account {account} …
+
+{crm} больше не принимает наши ключи, поэтому звонки туда не попадают.
+Обзвон продолжается; всё, что предназначено для CRM, ждёт и не потеряно.
+Подключите её заново: zvonar crm connect --account {account} …
+""",
+    )
+
+
+_OBJECTIONS = {
+    "forbidden": (
+        "it has closed itself to our requests (403)",
+        "она закрылась для наших запросов (403)",
+    ),
+    "payment": ("its account is not paid for (402)", "её аккаунт не оплачен (402)"),
+    "rights": (
+        "the user whose key we have lacks rights (code 244)",
+        "у пользователя, чей ключ мы используем, не хватает прав (код 244)",
+    ),
+    "strange": (
+        "it does not answer like amoCRM, or does not accept the settings: check the address and zvonar crm show",
+        "она отвечает не как amoCRM или не принимает настройки: проверьте адрес и zvonar crm show",
+    ),
+}
+
+
+def crm_trouble(facts: Mapping[str, str]) -> Letter:
+    """The account's CRM takes nothing at present. Facts: base_url, account_id, trouble, status."""
+    english, russian = _OBJECTIONS[facts["trouble"]]
+    crm, account = facts["base_url"], facts["account_id"]
+    return (
+        "Zvonar: the CRM takes no calls at present / CRM сейчас не принимает звонки",
+        f"""{crm} takes no calls of account {account} at present: {english}.
+We try again, with growing pauses. What is meant for it waits and is not lost.
+
+{crm} сейчас не принимает звонки аккаунта {account}: {russian}.
+Мы пробуем снова, всё реже. Всё, что для неё предназначено, ждёт и не потеряно.
+""",
+    )
+
+
+ABOUT: dict[str, Callable[[Mapping[str, str]], Letter]] = {
+    "receiver_disabled": receiver_disabled,
+    "crm_lost": crm_lost,
+    "crm_trouble": crm_trouble,
+}
 
 
 def checked_email(address: str) -> str:

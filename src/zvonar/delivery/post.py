@@ -29,6 +29,50 @@ _KEEP_ALIVE = (
 _LOOKUPS = 128  # names asked for at once: a name server that is dead must not be in the way of other names
 
 
+def open_session(
+    guard: SocketGuard,
+    *,
+    timeout: float,
+    keep_alive: float = _KEEP_ALIVE,
+    trace: aiohttp.TraceConfig | None = None,
+) -> aiohttp.ClientSession:
+    """A session whose every socket is made by the guard."""
+    connector = aiohttp.TCPConnector(
+        socket_factory=guard,
+        limit=0,  # the sender bounds what is in flight
+        keepalive_timeout=keep_alive,
+        resolver=_Resolver(),
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        auto_decompress=False,  # nobody unpacks the answer, nor its bombs
+        trust_env=False,  # a proxy of the environment would dial for us, past the guard
+        headers={"User-Agent": "Zvonar", "Accept": "*/*", "Accept-Encoding": "identity"},
+        trace_configs=[trace] if trace is not None else None,
+    )
+
+
+def failure_of(exc: Exception) -> Failure:
+    """What kind of failure this exception of a session is."""
+    match exc:
+        case TimeoutError():
+            return Failure.timeout
+        case AddressRefused():
+            return Failure.guarded
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return Failure.tls
+        case aiohttp.ClientConnectorDNSError():
+            return Failure.resolve
+        case aiohttp.ClientConnectorError():
+            return Failure.guarded if isinstance(exc.os_error, AddressRefused) else Failure.connect
+        case aiohttp.ClientError() | OSError():
+            return Failure.broken
+        case _:
+            return Failure.unknown
+
+
 class Poster:
     """Sends to any number of addresses, through the guard. One per process; use as a context."""
 
@@ -38,20 +82,7 @@ class Poster:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Poster":
-        connector = aiohttp.TCPConnector(
-            socket_factory=self._guard,
-            limit=0,  # the sender bounds what is in flight
-            keepalive_timeout=_KEEP_ALIVE,
-            resolver=_Resolver(),
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
-            auto_decompress=False,  # nobody unpacks the answer, nor its bombs
-            trust_env=False,  # a proxy of the environment would dial for us, past the guard
-            headers={"User-Agent": "Zvonar", "Accept": "*/*", "Accept-Encoding": "identity"},
-        )
+        self._session = open_session(self._guard, timeout=self._timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -68,21 +99,8 @@ class Poster:
                 method, checked(url), data=body or None, headers=headers, allow_redirects=False
             ) as response:
                 return _verdict(response, await _head(response))
-        except TimeoutError as exc:
-            return _failed(Failure.timeout, exc)
-        except AddressRefused as exc:
-            return _failed(Failure.guarded, exc)
-        except (aiohttp.ClientSSLError, ssl.SSLError) as exc:
-            return _failed(Failure.tls, exc)
-        except aiohttp.ClientConnectorDNSError as exc:
-            return _failed(Failure.resolve, exc)
-        except aiohttp.ClientConnectorError as exc:
-            refused = isinstance(exc.os_error, AddressRefused)
-            return _failed(Failure.guarded if refused else Failure.connect, exc)
-        except (aiohttp.ClientError, OSError) as exc:
-            return _failed(Failure.broken, exc)
         except Exception as exc:  # an address that a library chokes on is that receiver's failure, not ours
-            return _failed(Failure.unknown, exc)
+            return _failed(failure_of(exc), exc)
 
 
 class HttpTransport:

@@ -12,15 +12,21 @@ import structlog
 from msgspec import Struct, structs
 
 from zvonar.core import call as calls_core
+from zvonar.core.campaign import CampaignType
+from zvonar.core.facts import TransferReport
 from zvonar.core.leg import LegId
+from zvonar.core.reaction import Reaction, Transfer, Triggered
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
+from zvonar.dialer.book import Book
 from zvonar.dialer.gathering import Gathering
-from zvonar.dialer.plan import Plan, guarded, outcome_of, retry_policy, unanswered
-from zvonar.dialer.routes import NoRoute, Route, Routes
-from zvonar.dialer.run import run
+from zvonar.dialer.plan import MARGIN, Plan, guarded, outcome_of, retry_policy, unanswered, weighed
+from zvonar.dialer.routes import NoCallerId, NoRoute, OwnNumber, Route, Routes
+from zvonar.dialer.run import Switchboard, run
+from zvonar.dialer.transfer import Transfers
 from zvonar.dialer.watch import Watch
+from zvonar.line.ears import Ears
 from zvonar.line.line import (
     AlreadyExists,
     Dialled,
@@ -32,14 +38,13 @@ from zvonar.line.line import (
     Line,
     LineEnd,
 )
-from zvonar.store import legs
+from zvonar.store import legs, reactions
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
 from zvonar.store.legs import Answered, LegEnd, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
-_MARGIN = 15  # seconds that the gateway's own bound lies beyond ours
 _NEXT_LEG = 10.0  # seconds that a failed leg waits for a slot of another trunk
 _SOON = (
     0.01,
@@ -91,10 +96,12 @@ class Attempts:
         db: Database,
         gateway: Gateway,
         routes: Routes,
+        book: Book,
         watch: Watch,
         *,
         epoch: int,
         now: Callable[[], datetime],
+        ears: Ears | None = None,
     ) -> None:
         self._db = db
         self._gateway = gateway
@@ -102,6 +109,8 @@ class Attempts:
         self._watch = watch
         self._epoch = epoch
         self._now = now
+        self._ears = ears
+        self._transfers = Transfers(db, gateway, routes, book, epoch=epoch, now=now)
         self._answers = Gathering[Answered](
             lambda answered: db.patiently(lambda: legs.mark_answered(db, answered), what="answered"),
             seconds=_GATHER,
@@ -114,8 +123,9 @@ class Attempts:
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
 
-        Raises Refused, WindowClosed, NoRoute, Draining or Fenced. `since`: loop time at which the call was leased,
-        for the meters. `placed` is called as soon as the call has its slot, so that the next one may be leased.
+        Raises Refused, WindowClosed, NoRoute, NoCallerId, OwnNumber, Draining or Fenced. `since`: loop time at which
+        the call was leased, for the meters. `placed` is called as soon as the call has its slot, so that the next one
+        may be leased.
         Once a leg is placed, nothing but Fenced and cancellation leaves it unrecorded; both leave it to the next
         dialer's recovery.
         """
@@ -129,9 +139,9 @@ class Attempts:
         meters.setup.observe(asyncio.get_running_loop().time() - since)
         await self._carry(plan, leg.leg, route, self._dial(plan, leg))
 
-    async def resume(self, plan: Plan, line: Line, *, trunk_id: int) -> None:
+    async def resume(self, plan: Plan, leg: LegId, line: Line, *, trunk_id: int) -> None:
         """Go on with a line that an earlier dialer left behind, and with its attempt."""
-        await self._carry(plan, line.leg, self._routes.adopt(trunk_id), self._attend(plan, line))
+        await self._carry(plan, leg, self._routes.adopt(trunk_id), self._attend(plan, leg, line))
 
     async def _carry(
         self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
@@ -141,7 +151,7 @@ class Attempts:
         while True:
             try:
                 end, report = await served
-                if not _goes_on(end):
+                if report.result is not ScriptResult.none or not _goes_on(end):
                     # While the channel is ours: the store frees it with the record, and until then would refuse it.
                     await self.record(plan, leg, end, report)
                     return
@@ -152,7 +162,7 @@ class Attempts:
                 if route is not None:
                     self._routes.release(route)
                     tried.add(route.trunk.trunk_id)
-            onward = await self._next_leg(plan, end, tried)
+            onward = await self._next_leg(plan, tried)
             await self.record(plan, leg, end, report, final=onward is None)
             if onward is None:
                 return
@@ -163,7 +173,7 @@ class Attempts:
         self, plan: Plan, leg: LegId, end: LineEnd, report: ScriptReport, *, final: bool = True
     ) -> None:
         """End the leg in the store, with its money; with `final`, its attempt and call too."""
-        outcome = outcome_of(end, report)
+        outcome = weighed(outcome_of(end, report), plan)
         seconds = (end.at - end.answered_at).total_seconds() if end.answered_at else 0.0
         # We hang up at max_call_time; what the network takes to notice is not the customer's to pay.
         billable = min(seconds, float(plan.max_call_time))
@@ -182,6 +192,7 @@ class Attempts:
             status_name=report.status_name,
             steps=report.steps,
             recording=self._gateway.recording(leg) if end.answered_at and plan.settings.record else None,
+            facts=report.facts,
             next=after,
         )
         await self._ends.add(ended, key=ended.account_id)
@@ -213,7 +224,11 @@ class Attempts:
 
     async def _place(self, plan: Plan, route: Route, *, next_leg: bool = False) -> _Placed:
         settings = plan.settings
-        caller_id = route.caller_id(settings.caller_ids)
+        caller_id = route.caller_id(
+            settings.caller_ids,
+            but=plan.call.phone,
+            ending=plan.overrides.code if plan.flashes else None,
+        )
         wanted = Placement(
             account_id=plan.call.account_id,
             call_id=plan.call.call_id,
@@ -265,7 +280,7 @@ class Attempts:
                 raise Refused(leg)
             await asyncio.sleep(pause)
 
-    async def _next_leg(self, plan: Plan, end: LineEnd, tried: set[int]) -> _Placed | None:
+    async def _next_leg(self, plan: Plan, tried: set[int]) -> _Placed | None:
         """Another trunk's leg for the same attempt, or None.
 
         It is placed before the failed one is recorded, so that a crash between the two never finds a call that
@@ -278,7 +293,7 @@ class Attempts:
             return None
         try:
             return await self._place(plan, route, next_leg=True)
-        except (Refused, WindowClosed, StoreUnavailable):
+        except (Refused, WindowClosed, StoreUnavailable, NoCallerId, OwnNumber):
             self._routes.release(route)
             return None
         except BaseException:
@@ -293,7 +308,7 @@ class Attempts:
             trunk_id=placed.route.trunk.trunk_id,
             caller_id=placed.caller_id,
             ring_timeout=plan.settings.ring_timeout,
-            max_seconds=plan.settings.ring_timeout + plan.max_call_time + _MARGIN,
+            max_seconds=plan.settings.ring_timeout + plan.max_call_time + MARGIN,
         )
         try:
             async with asyncio.timeout(_WITHOUT_GATEWAY):
@@ -313,7 +328,7 @@ class Attempts:
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
-        return await self._attend(plan, line, ring_timeout=plan.settings.ring_timeout)
+        return await self._attend(plan, leg, line, ring_timeout=plan.settings.ring_timeout)
 
     async def _mark_dialled(self, plan: Plan, leg: LegId) -> bool:
         now = self._now()
@@ -356,37 +371,60 @@ class Attempts:
             except (GatewayLost, GatewayInDoubt):
                 await asyncio.sleep(0.2)
 
-    async def _attend(self, plan: Plan, line: Line, *, ring_timeout: int | None = None) -> _Served:
+    async def _attend(
+        self, plan: Plan, leg: LegId, line: Line, *, ring_timeout: int | None = None
+    ) -> _Served:
         """Be with a line to its end; dial it first if there is a ring timeout."""
         report = ScriptReport(result=ScriptResult.none)
         try:
             if ring_timeout is not None:
                 begun = self._now()
                 await self._gateway.dial(line, ring_timeout=ring_timeout)
+                if plan.flashes:
+                    return await self._flash(plan, leg, line)
                 meters.answer.observe(max(0.0, (await line.answered() - begun).total_seconds()))
-            report = await self._talk(plan, line)
+            elif plan.flashes:
+                return await self._flash(plan, leg, line)
+            report = await self._talk(plan, leg, line)
         except HungUp:
             pass  # not answered; the end says why
         except GatewayRefused as exc:
-            log.warning("leg.refused", leg=str(line.leg), reason=exc.detail)
+            log.warning("leg.refused", leg=str(leg), reason=exc.detail)
             await line.hang_up()
         except (GatewayLost, GatewayInDoubt):
-            await self._gateway.discard(line.leg)
-            return await self._fate(line.leg), report
+            await self._gateway.discard(leg)
+            return await self._fate(leg), report
         except Exception as exc:
             # Whatever it is: nobody is left on a line that no script serves, and no leg without its end.
-            log.error("leg.failed", leg=str(line.leg), error=type(exc).__name__, exc_info=exc)
+            log.error("leg.failed", leg=str(leg), error=type(exc).__name__, exc_info=exc)
             await line.hang_up()
             report = ScriptReport(result=ScriptResult.error)
         return await line.end(), report
 
-    async def _talk(self, plan: Plan, line: Line) -> ScriptReport:
+    async def _flash(self, plan: Plan, leg: LegId, line: Line) -> _Served:
+        """Let it ring for a moment and cancel. Whoever answers all the same is hung up: he has seen the code."""
+        await line.ringing()
+        answered = asyncio.ensure_future(line.answered())
+        try:
+            await asyncio.wait({answered}, timeout=plan.settings.flash.rings)
+            end = await line.hang_up()
+            if end.answered_at is not None:
+                at = end.answered_at
+                await self._answers.add(Answered(account_id=plan.call.account_id, leg=leg, at=at))
+        finally:
+            answered.cancel()
+            await asyncio.wait({answered})
+        # What the callee or the network ended by themselves rang as well, unless it was refused.
+        rang = end.by_us or end.answered_at is not None
+        return end, ScriptReport(result=ScriptResult.completed if rang else ScriptResult.none)
+
+    async def _talk(self, plan: Plan, leg: LegId, line: Line) -> ScriptReport:
         answered_at = await line.answered()
         gone_by = (self._now() - answered_at).total_seconds()
         async with asyncio.TaskGroup() as group:
             # Beside the prompt, which waits for no disk. A cancellation ends both.
             group.create_task(
-                self._answers.add(Answered(account_id=plan.call.account_id, leg=line.leg, at=answered_at))
+                self._answers.add(Answered(account_id=plan.call.account_id, leg=leg, at=answered_at))
             )
             if not plan.script.nodes:
                 # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
@@ -398,7 +436,41 @@ class Attempts:
                 clips=plan.clips,
                 max_seconds=max(0.5, plan.max_call_time - gone_by),
                 record=plan.settings.record,
+                board=self._board(plan, leg, line, group),
             )
+
+    def _board(self, plan: Plan, leg: LegId, line: Line, group: asyncio.TaskGroup) -> Switchboard:
+        """What the script may use beside its line."""
+
+        def tell(number: int, node: str, choice: str | None, reaction: Reaction) -> None:
+            triggered = Triggered(
+                account_id=plan.call.account_id,
+                campaign_id=plan.call.campaign_id,
+                call_id=leg.call_id,
+                attempt=leg.attempt,
+                number=number,
+                phone=plan.call.phone,
+                own_phone=None,
+                node=node,
+                choice=choice,
+                at=self._now(),
+                reaction=reaction,
+            )
+            # Beside the next prompt, which waits for no disk.
+            group.create_task(
+                self._db.patiently(lambda: reactions.trigger(self._db, triggered), what="reaction")
+            )
+
+        async def transfer(to: Transfer, began: float, left: float) -> TransferReport:
+            return await self._transfers.connect(plan, line, to, began, left)
+
+        return Switchboard(
+            tell=tell,
+            transfer=transfer,
+            ears=self._ears,
+            machine=plan.settings.machine if plan.campaign.type is CampaignType.regular else None,
+            language=plan.language,
+        )
 
     async def _fate(self, leg: LegId) -> LineEnd:
         """What became of a leg whose gateway is gone: its records, or nothing."""

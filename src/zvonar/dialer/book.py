@@ -27,20 +27,26 @@ class Book:
         self._db = db
         self._routes = routes
         self._gateway = gateway
-        self.campaigns: dict[int, Campaign] = {}  # running ones of a type that we can speak, by id
+        self.campaigns: dict[int, Campaign] = {}  # running ones whose subscribers we call, by id
+        self.incoming: dict[int, Campaign] = {}  # running ones whose subscribers call us, by id
+        self.countries: list[str] = []  # in which numbers that come in are read, the commonest first
         self._paces: dict[int, Pacer] = {}  # of campaigns with a limit of their own
         self._payers: dict[int, tuple[Account, Tariff]] = {}
         self._hours: dict[Schedule, Hours] = {}
 
     async def look(self) -> None:
         """Take campaigns, accounts and trunks as they are now. Raises StoreUnavailable, and changes nothing then."""
-        running = [found for found in await campaigns.running(self._db) if found.type.dialled]
+        every = await campaigns.running(self._db)
+        running = [found for found in every if found.type.dialled]
+        countries = await accounts.home_countries(self._db)
         payers = {
             account_id: await self._read_payer(account_id)
             for account_id in {campaign.account_id for campaign in running}
         }
         carrying = await trunks.of_gateway(self._db, self._gateway)
         self._payers = payers
+        self.countries = countries
+        self.incoming = {found.campaign_id: found for found in every if not found.type.dialled}
         self.campaigns = {campaign.campaign_id: campaign for campaign in running}
         self._paces = {
             campaign.campaign_id: self._pace(campaign)
@@ -93,6 +99,11 @@ class Book:
     def pace(self, campaign: Campaign) -> Pacer | None:
         """The campaign's own limit of placements a second."""
         return self._paces.get(campaign.campaign_id)
+
+    def country_of(self, account_id: int) -> str | None:
+        """Where the account is at home, as far as it is known."""
+        payer = self._payers.get(account_id)
+        return None if payer is None else next(iter(payer[0].countries), None)
 
     async def payer(self, account_id: int) -> tuple[Account, Tariff]:
         """Who pays for a call, and what."""

@@ -15,14 +15,16 @@ from zvonar.core.share import Claim, portions, quotas
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts
 from zvonar.dialer.book import Book
+from zvonar.dialer.inbound import Reception
 from zvonar.dialer.prompts import Prompts
 from zvonar.dialer.recovery import Adopted, recover
 from zvonar.dialer.routes import Routes
 from zvonar.dialer.serve import Server
-from zvonar.dialer.sift import sift
+from zvonar.dialer.sift import Sieve
 from zvonar.dialer.watch import Watch
-from zvonar.line.line import Gateway, GatewayInDoubt, GatewayLost
-from zvonar.store import calls, epochs, sessions, steering
+from zvonar.line.ears import Ears
+from zvonar.line.line import Arrival, Gateway, GatewayInDoubt, GatewayLost
+from zvonar.store import calls, epochs, inbound, sessions, steering
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
@@ -49,8 +51,13 @@ class Dialer:
         *,
         now: Callable[[], datetime],
         drain: float = 60.0,
+        ears: Ears | None = None,
     ) -> None:
-        """`drain`: seconds that calls in progress get to end by themselves when it is told to stop."""
+        """`drain`: seconds that calls in progress get to end by themselves when it is told to stop.
+
+        `ears`: who recognises words; without any, keys alone are understood.
+        """
+        self._ears = ears
         self._db = db
         self._gateway = gateway
         self._prompts = prompts
@@ -58,6 +65,7 @@ class Dialer:
         self._drain = drain
         self._routes = Routes()
         self._book = Book(db, self._routes, gateway=gateway.name)
+        self._sieve = Sieve(db, self._book)
         self._tasks: set[asyncio.Task[None]] = set()
         self._up: Counter[int] = Counter()  # calls in hand, by campaign
         self._ahead: Counter[int] = Counter()  # of these, leased and without a slot yet
@@ -68,6 +76,7 @@ class Dialer:
         self._maybe_done: set[int] = set()  # campaigns whose last call may have ended
         self._epoch = 0
         self._server: Server
+        self._reception: Reception
 
     async def run(self, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
         """Dial until `stop`, then drain. Raises Fenced when another dialer takes the gateway over.
@@ -82,8 +91,10 @@ class Dialer:
         try:
             for helper in helpers:
                 helper.add_done_callback(lambda _: self._wake.set())
-            for plan, line, trunk_id in adopted:
-                self._begin(attempts.resume(plan, line, trunk_id=trunk_id), plan.campaign.campaign_id)
+            for plan, leg, line, trunk_id in adopted:
+                resumed = attempts.resume(plan, leg, line, trunk_id=trunk_id)
+                self._begin(resumed, plan.campaign.campaign_id)
+            self._gateway.on_arrival(self._take)
             ready()
             await self._lease_until(stop, helpers)
             await self._finish()
@@ -110,7 +121,19 @@ class Dialer:
         )
         log.info("dialer.started", gateway=self._gateway.name, epoch=self._epoch)
         watch = Watch(self._db, now=self._now)
-        attempts = Attempts(self._db, self._gateway, self._routes, watch, epoch=self._epoch, now=self._now)
+        attempts = Attempts(
+            self._db,
+            self._gateway,
+            self._routes,
+            self._book,
+            watch,
+            epoch=self._epoch,
+            now=self._now,
+            ears=self._ears,
+        )
+        self._reception = Reception(
+            self._db, self._gateway, self._book, self._prompts, epoch=self._epoch, now=self._now
+        )
         self._server = Server(
             self._db, self._book, attempts, self._prompts, watch, epoch=self._epoch, now=self._now
         )
@@ -121,6 +144,8 @@ class Dialer:
                 adopted = await recover(
                     self._db, self._gateway, attempts, plan_of=self._server.plan_of_leg, now=self._now
                 )
+                for left in await inbound.live(self._db, self._gateway.name):
+                    await self._reception.recover(left)
                 # Whoever took the gateway meanwhile has adopted the same lines.
                 await self._check_fence()
                 return attempts, adopted
@@ -181,7 +206,11 @@ class Dialer:
             },
         )
         asked = [
-            (campaign.account_id, campaign.campaign_id, shares[campaign.campaign_id])
+            (
+                campaign.account_id,
+                campaign.campaign_id,
+                self._sieve.to_lease(campaign, shares[campaign.campaign_id]),
+            )
             for campaign in hungry
             if shares[campaign.campaign_id] > 0
         ]
@@ -189,7 +218,7 @@ class Dialer:
             return False
         leased = await calls.lease(self._db, asked, epoch=self._epoch, now=now)
         got = Counter(call.campaign_id for call in leased)
-        sound = await sift(self._db, self._book, leased, epoch=self._epoch, now=now)
+        sound = await self._sieve.sift(leased, shares, epoch=self._epoch, now=now)
         for call in sound:
             meters.lease_lag.observe(max(0.0, (now - call.due_at).total_seconds()))
             self._begin(self._serve(call), call.campaign_id)
@@ -222,6 +251,18 @@ class Dialer:
                     self._wake.set()
 
         await self._server.serve(call, placed=no_longer_ahead)
+
+    def _take(self, arrival: Arrival) -> None:
+        """A call has come in."""
+        task = asyncio.create_task(self._reception.receive(arrival), name="inbound")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _decline(self, arrival: Arrival) -> None:
+        """Nobody is received any more: the next dialer will be there in a moment."""
+        task = asyncio.create_task(_declined(arrival), name="inbound")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _begin(self, work: Coroutine[Any, Any, None], campaign_id: int) -> None:
         task = asyncio.create_task(work)
@@ -272,6 +313,11 @@ class Dialer:
                     # Calls also end without us: removed by a client, expired while waiting.
                     await calls.expire(self._db, now=now)
                     await self._end_campaigns(set(self._book.campaigns), now)
+                    for campaign in list(self._book.incoming.values()):
+                        if not campaign.settings.open_ended:
+                            await steering.complete_if_done(
+                                self._db, campaign.account_id, campaign.campaign_id, over=False, now=now
+                            )
                     swept = now
                 if now - hourly > timedelta(hours=1):
                     await sessions.ensure_months(self._db, now=now)
@@ -316,6 +362,7 @@ class Dialer:
     async def _finish(self) -> None:
         """Drain: what is not placed goes back, what is up ends by itself or is left for the next dialer."""
         self._routes.close()
+        self._gateway.on_arrival(self._decline)
         with contextlib.suppress(StoreUnavailable):
             await calls.release_all(self._db, epoch=self._epoch)
         if self._tasks:
@@ -329,6 +376,10 @@ class Dialer:
                 await asyncio.wait({*self._tasks, *ends}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if self._tasks:
             log.info("dialer.handed_back", calls=len(self._tasks))
+
+
+async def _declined(arrival: Arrival) -> None:
+    await arrival.line.hang_up(cause=41)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ attempts = Counter("zvonar_attempts", "Attempts that ended, by result.", ["dispo
 legs_placed = Counter("zvonar_legs_placed", "Legs placed, by trunk.", ["trunk"])
 refusals = Counter("zvonar_placement_refusals", "Placements refused at dispatch, by reason.", ["reason"])
 recovered = Counter("zvonar_legs_recovered", "Legs found at start, by what was done with them.", ["how"])
+inbound = Counter("zvonar_inbound_calls", "Calls that came in, by what was made of them.", ["how"])
 lines = Gauge("zvonar_lines", "Lines that are up.", multiprocess_mode="livesum")
 channels = Gauge(
     "zvonar_trunk_channels", "Channels in use, by trunk.", ["trunk"], multiprocess_mode="livesum"

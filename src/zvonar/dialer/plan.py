@@ -7,15 +7,19 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from zvonar.core.campaign import CallOverrides, CampaignSettings, LostPolicy
+from zvonar.core.campaign import CallOverrides, CampaignSettings, CampaignType, LostPolicy
 from zvonar.core.money import Rate
-from zvonar.core.result import Disposition, Outcome, ScriptResult, disposition_of
+from zvonar.core.result import Cause, Disposition, Outcome, ScriptResult, disposition_of
 from zvonar.core.retry import RetryPolicy, RetryRule
 from zvonar.core.script import Prompt, Script, ScriptReport
 from zvonar.dialer.hours import Hours
 from zvonar.line.line import LineEnd
 from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
+
+# Types in which nothing but the right PIN is a success.
+VERIFYING = frozenset({CampaignType.pincode, CampaignType.pincode_short, CampaignType.pincode_incoming})
+MARGIN = 15  # seconds that the gateway's own bound on a channel lies beyond ours
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -34,6 +38,16 @@ class Plan(Struct, frozen=True, kw_only=True):
         return self.campaign.settings
 
     @property
+    def flashes(self) -> bool:
+        """Whether it only rings."""
+        return self.campaign.type is CampaignType.flashcall
+
+    @property
+    def language(self) -> str:
+        """In which the call is spoken, and words are understood."""
+        return (self.overrides.voice or self.settings.voice).language
+
+    @property
     def max_call_time(self) -> int:
         return self.overrides.max_call_time or self.settings.max_call_time
 
@@ -47,6 +61,9 @@ def outcome_of(end: LineEnd, report: ScriptReport) -> Outcome:
         if script is ScriptResult.none:
             script = ScriptResult.hung_up if not end.vanished else ScriptResult.error
         talk = max(1, ceil((end.at - end.answered_at).total_seconds()))
+    elif report.result is ScriptResult.completed:
+        # A flashcall has rung, and was cancelled as it should be.
+        disposition, script, talk = Disposition.cancelled, ScriptResult.completed, 0
     else:
         disposition, script, talk = unanswered(end), ScriptResult.none, 0
     return Outcome(
@@ -56,7 +73,23 @@ def outcome_of(end: LineEnd, report: ScriptReport) -> Outcome:
         sip_code=end.sip_code,
         talk_seconds=talk,
         choice=report.choice,
+        cause=report.cause,
     )
+
+
+def weighed(outcome: Outcome, plan: "Plan") -> Outcome:
+    """The outcome as its campaign sees it: a talk that was too short to count, or long enough to be an event."""
+    settings = plan.settings
+    if plan.campaign.type in VERIFYING:
+        return structs.replace(outcome, verifies=True)
+    if outcome.disposition is not Disposition.answered or outcome.script_result is ScriptResult.machine:
+        return outcome
+    if outcome.talk_seconds < settings.min_talk:
+        return structs.replace(outcome, cause=Cause.too_short_talk)
+    if settings.long_talk is not None and outcome.talk_seconds >= settings.long_talk:
+        chosen = outcome.choice is not None
+        return structs.replace(outcome, cause=Cause.press_and_long_talk if chosen else Cause.long_talk)
+    return outcome
 
 
 def unanswered(end: LineEnd) -> Disposition:

@@ -6,6 +6,7 @@ from pathlib import Path
 from zvonar.core.campaign import Voice
 from zvonar.core.script import Prompt
 from zvonar.speech import SpeechFailed
+from zvonar.speech.formats import wav_duration_ms
 from zvonar.speech.library import Library
 from zvonar.store import clips
 from zvonar.store.clips import Clip, ClipNotFound
@@ -29,6 +30,13 @@ class Prompts:
     async def files(self, account_id: int, voice: Voice, prompts: Iterable[Prompt]) -> dict[Prompt, Path]:
         """A playable file for each prompt. Raises SpeechFailed where one cannot be had."""
         return {prompt: await self._file(account_id, voice, prompt) for prompt in prompts}
+
+    def seconds(self, file: Path) -> float:
+        """How long a file of `files` lasts. Raises SpeechFailed where it has gone meanwhile."""
+        try:
+            return wav_duration_ms(file.stat().st_size) / 1000
+        except OSError:
+            raise PromptMissing() from None
 
     async def _file(self, account_id: int, voice: Voice, prompt: Prompt) -> Path:
         if prompt.text is not None:

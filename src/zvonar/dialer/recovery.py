@@ -18,16 +18,16 @@ from zvonar.core.result import ScriptResult
 from zvonar.core.script import ScriptReport
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts
-from zvonar.dialer.plan import Plan
+from zvonar.dialer.plan import Plan, outcome_of
 from zvonar.line.line import Gateway, Line, LineEnd
 from zvonar.store import legs
 from zvonar.store.calls import Leased
 from zvonar.store.db import Database
-from zvonar.store.legs import LiveLeg, Phase
+from zvonar.store.legs import LegEnd, LiveLeg, Phase
 
 log = structlog.get_logger(__name__)
 
-Adopted = tuple[Plan, Line, int]  # with the id of its trunk
+Adopted = tuple[Plan, LegId, Line, int]  # with the id of its trunk
 PlanOf = Callable[[Leased, LiveLeg], Awaitable[Plan | None]]
 
 # The call behind a live leg, as a lease would have given it.
@@ -52,6 +52,10 @@ async def recover(
         # A channel that the store knows to have ended, or never heard of: nobody pays for it any more.
         await gateway.discard(leg)
         meters.recovered.labels("discarded").inc()
+    for leg in [leg for leg, live in left.items() if live.target is not None]:
+        # The script that put somebody through is gone: it begins anew, and may do so again.
+        await _end_transfer(db, gateway, leg, left.pop(leg), alive=leg in alive, now=now)
+        meters.recovered.labels("transfer_ended").inc()
     adopted: list[Adopted] = []
     # Dialled legs first: a placing one beside them is the next leg of the same attempt.
     for leg, live in sorted(left.items(), key=lambda item: (item[1].phase == Phase.placing, item[0])):
@@ -69,7 +73,7 @@ async def recover(
             since = (now() - (live.dialled_at or live.placed_at)).total_seconds()
             line = await gateway.adopt(leg, rings_for=max(0.0, plan.settings.ring_timeout - since))
         if line is not None:
-            adopted.append((plan, line, live.trunk_id))
+            adopted.append((plan, leg, line, live.trunk_id))
             meters.recovered.labels("adopted").inc()
             continue
         end = await _settled(gateway, leg, live, now)
@@ -82,6 +86,32 @@ async def recover(
     if left:
         log.info("dialer.recovered", legs=len(left), adopted=len(adopted))
     return adopted
+
+
+async def _end_transfer(
+    db: Database, gateway: Gateway, leg: LegId, live: LiveLeg, *, alive: bool, now: Callable[[], datetime]
+) -> None:
+    """End the second leg of a transfer, billed by what it was placed with."""
+    line = await gateway.adopt(leg) if alive else None
+    if line is not None:
+        end = await line.hang_up()
+    elif live.phase == Phase.placing:
+        end = LineEnd(at=now())
+    else:
+        end = await _settled(gateway, leg, live, now)
+    rate = msgspec.convert(live.rate, Rate, strict=False)
+    seconds = (end.at - end.answered_at).total_seconds() if end.answered_at else 0.0
+    ended = LegEnd(
+        account_id=live.account_id,
+        campaign_id=live.campaign_id,
+        leg_id=leg,
+        outcome=outcome_of(end, ScriptReport(result=ScriptResult.none)),
+        ended_at=end.at,
+        answered_at=end.answered_at,
+        billed_seconds=rate.billed_seconds(seconds),
+        cost=rate.charge(seconds),
+    )
+    await db.patiently(lambda: legs.end(db, ended, now=now()), what="transfer end")
 
 
 async def _plan(db: Database, live: LiveLeg, leg: LegId, plan_of: PlanOf) -> Plan | None:

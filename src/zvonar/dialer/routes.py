@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from msgspec import Struct
 
+from zvonar.core import pool as pools
 from zvonar.core.errors import ZvonarError
 from zvonar.core.pacing import Pacer
 from zvonar.core.share import Share
@@ -25,6 +26,14 @@ class Draining(ZvonarError):
     """No new attempt is made any more."""
 
 
+class NoCallerId(ZvonarError):
+    """No number of the pool ends as it should."""
+
+
+class OwnNumber(ZvonarError):
+    """The only number to show is the callee's own."""
+
+
 class Route:
     """A trunk as this dialer uses it."""
 
@@ -35,13 +44,29 @@ class Route:
         self.in_use = 0
         self._next_caller_id = 0
 
-    def caller_id(self, pool: tuple[str, ...]) -> str | None:
-        """The next number to show: of the campaign's pool, else of the trunk's."""
+    def caller_id(
+        self, pool: tuple[str, ...], *, but: str | None = None, ending: str | None = None
+    ) -> str | None:
+        """The next number to show: of the campaign's pool, else of the trunk's; None where there are none at all.
+
+        `but`: the callee's own number, which is never shown. `ending`: the digits that it must end with. Raises
+        NoCallerId, OwnNumber.
+        """
         numbers = pool or tuple(self.trunk.caller_ids)
+        self._next_caller_id += 1
+        if ending is not None:
+            found = pools.ending(numbers, ending, self._next_caller_id)
+            if found is None:
+                raise NoCallerId()
+            if found == but:
+                raise OwnNumber()
+            return found
         if not numbers:
             return None
-        self._next_caller_id += 1
-        return caller_id(numbers[self._next_caller_id % len(numbers)], self._next_caller_id)
+        shown = pools.shown(numbers, self._next_caller_id, but=but or "")
+        if shown is None:
+            raise OwnNumber()
+        return shown
 
     def renewed(self, trunk: Trunk) -> None:
         """Take new settings without forgetting what is in use."""
@@ -54,12 +79,6 @@ def _pacer(trunk: Trunk, *, slot: float = float("-inf")) -> Pacer:
     """The trunk's pace. What a late timer missed within a twentieth of a second is caught up with."""
     rate = float(trunk.calls_per_second)
     return Pacer(per_second=rate, burst=1 + int(rate * 0.05), slot=slot)
-
-
-def caller_id(entry: str, number: int) -> str:
-    """The `number`th caller ID of a pool's entry: +7000999XXXX stands for ten thousand of them."""
-    wild = entry.count("X")
-    return entry.replace("X" * wild, f"{number % 10**wild:0{wild}d}") if wild else entry
 
 
 class _Kind(Struct, frozen=True):
@@ -128,11 +147,14 @@ class Routes:
             key=lambda route: (route.trunk.priority, route.trunk.trunk_id),
         )
 
-    async def slot(self, call: Leased, *, tried: Set[int] = frozenset()) -> Route:
+    async def slot(self, call: Leased, *, tried: Set[int] = frozenset(), going_on: bool = False) -> Route:
         """Wait for a channel and a placement of a trunk; give it back with `release`. Raises NoRoute, Draining.
 
-        `tried`: trunks that an attempt has been on already; it may go on even when no new one may begin.
+        `tried`: trunks that an attempt has been on already; it may go on even when no new one may begin. `going_on`:
+        likewise, over any trunk.
         """
+        if going_on:
+            tried = tried | {0}  # which no trunk is called
         if self._closed and not tried:
             raise Draining()
         kind = _Kind(call.campaign_id, call.account_id, call.trial, frozenset(tried))

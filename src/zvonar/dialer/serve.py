@@ -2,27 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import structlog
 
 from zvonar.core import phone as phones
 from zvonar.core.call import CallState, Next, after_attempt
-from zvonar.core.campaign import CallOverrides, NoMoneyPolicy, Reason, script_of
-from zvonar.core.errors import DestinationRefused, NoTariff
+from zvonar.core.campaign import CallOverrides, CampaignType, NoMoneyPolicy, Reason, script_of_type
+from zvonar.core.errors import DestinationRefused, NoTariff, ZvonarError
 from zvonar.core.leg import LegId
 from zvonar.core.money import Rate
 from zvonar.core.phone import Phone
-from zvonar.core.result import CallEnd, Cause, Disposition, Outcome
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult
 from zvonar.core.script import Prompt, Script, plain
 from zvonar.dialer import meters
 from zvonar.dialer.attempt import Attempts, Refused, WindowClosed
 from zvonar.dialer.book import Book
 from zvonar.dialer.plan import Plan, retry_policy, soon
 from zvonar.dialer.prompts import Prompts
-from zvonar.dialer.routes import Draining, NoRoute
+from zvonar.dialer.routes import Draining, NoCallerId, NoRoute, OwnNumber
 from zvonar.dialer.watch import Watch
 from zvonar.speech import SpeechFailed
 from zvonar.store import calls, campaigns, caps, legs, steering
@@ -37,7 +38,20 @@ log = structlog.get_logger(__name__)
 _AGAIN = 0.2  # seconds until a call is looked at again that only lacked a slot
 _MONEY_SOON = 5.0  # seconds until a call without money is looked at again, while other calls hold some
 _CAPPED = 3600.0  # seconds until a callee who was called too often is looked at again
+_SHORTEST = 0.25  # seconds of a first prompt that somebody can hear
 _SILENT = Script(nodes={})
+
+
+class ClipTooShort(SpeechFailed):
+    """Nobody could hear a prompt as short as this."""
+
+
+class CallTooShort(ZvonarError):
+    """The call may not last as long as its first prompt."""
+
+
+class Duplicate(ZvonarError):
+    """Another call of the campaign has this number already."""
 
 
 class Server:
@@ -104,6 +118,8 @@ class Server:
             return
         try:
             plan = await self._plan(call, campaign)
+            if campaign.settings.unique_phones and await calls.has_twin(self._db, call):
+                raise Duplicate()
             await self._in_turn(campaign)
             await self._attempts.make(plan, since=since, placed=placed)
         except (Fenced, StoreUnavailable):
@@ -112,11 +128,21 @@ class Server:
             await self._outside_window(call, campaign, self._now())
         except Draining:
             await self._give_back(call, self._now())
+        except ClipTooShort:
+            await self._fail(call, campaign, Disposition.synth_failed, Cause.clip_too_short)
         except SpeechFailed as exc:
             log.warning("call.no_prompt", call=call.call_id, error=type(exc).__name__)
             await self._fail(call, campaign, Disposition.synth_failed)
+        except CallTooShort:
+            await self._fail(call, campaign, Disposition.failed, Cause.call_too_short)
+        except Duplicate:
+            await self._fail(call, campaign, Disposition.blocked, Cause.duplicate)
         except NoRoute:
             await self._fail(call, campaign, Disposition.no_route)
+        except NoCallerId:
+            await self._fail(call, campaign, Disposition.no_route, Cause.no_caller_id)
+        except OwnNumber:
+            await self._fail(call, campaign, Disposition.blocked, Cause.own_number)
         except NoTariff:
             await self._fail(call, campaign, Disposition.no_route, Cause.no_tariff)
         except DestinationRefused:
@@ -142,13 +168,17 @@ class Server:
         number = Phone(e164=call.phone, country=call.country, trial=call.trial)
         phones.check_destination(number, countries=account.countries)
         overrides = msgspec.convert(call.overrides or {}, CallOverrides)
-        script = script_of(campaign.settings, overrides)
-        if script is None:
+        script = script_of_type(campaign.type, campaign.settings, overrides)
+        if campaign.type is CampaignType.flashcall:
+            script = _SILENT  # it only rings
+        elif script is None:
             if call.clip_id is None:
                 raise SpeechFailed("The campaign says nothing, and neither does the call.")
             script = plain(Prompt(clip_id=call.clip_id))
         voice = overrides.voice or campaign.settings.voice
         clips = await self._prompts.files(call.account_id, voice, script.prompts())
+        if script.nodes:
+            self._check_first(script, clips, overrides.max_call_time or campaign.settings.max_call_time)
         return Plan(
             call=call,
             campaign=campaign,
@@ -158,6 +188,14 @@ class Server:
             rate=tariff.rate_for(call.phone),
             hours=self._book.hours(campaign, call, self._now()),
         )
+
+    def _check_first(self, script: Script, clips: Mapping[Prompt, Path], max_call_time: int) -> None:
+        """Raise ClipTooShort, or CallTooShort, where nobody could hear the first prompt."""
+        seconds = self._prompts.seconds(clips[script.nodes[script.start].prompt])
+        if seconds < _SHORTEST:
+            raise ClipTooShort()
+        if seconds > max_call_time:
+            raise CallTooShort()
 
     async def _refused(self, call: Leased, campaign: Campaign, refusal: Refusal) -> None:
         now = self._now()
@@ -219,9 +257,15 @@ class Server:
     ) -> None:
         """Record an attempt that never became a leg."""
         now = self._now()
-        outcome = Outcome(disposition=disposition)
+        # A script that cannot be run is a failure of the script, before anybody was called.
+        script_result = ScriptResult.error if cause is Cause.call_too_short else ScriptResult.none
+        outcome = Outcome(disposition=disposition, script_result=script_result, cause=cause)
         if disposition is Disposition.blocked:
             after = Next(state=CallState.blocked, call_end=CallEnd.stopped)
+        elif cause is Cause.call_too_short:
+            after = Next(
+                state=CallState.finished, call_end=CallEnd.unsuccessful
+            )  # nor will it be longer next time
         else:
             after = after_attempt(
                 outcome,
@@ -232,7 +276,7 @@ class Server:
                 expires_at=call.expires_at,
             )
         if await self._db.patiently(
-            lambda: calls.fail(self._db, call, outcome, after, cause=cause, epoch=self._epoch, now=now),
+            lambda: calls.fail(self._db, call, outcome, after, epoch=self._epoch, now=now),
             what="fail",
         ):
             meters.attempts.labels(disposition, "none").inc()

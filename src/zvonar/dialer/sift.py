@@ -1,10 +1,11 @@
 """Which leased calls cannot be dialled now anyway? Their callees sleep, or were dialled often enough lately.
 
-They go back all at once, each until its own moment, so that none of them takes a turn of a trunk from others.
+They go back all at once, each until its own moment, so that none of them takes a turn of a trunk from others. Where
+most of a campaign's calls are such, more of them are leased at a time: a million sleepers are soon out of the way.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from zvonar.core.control import Clock
@@ -14,40 +15,82 @@ from zvonar.store.calls import Leased
 from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database
 
-
-async def sift(
-    db: Database, book: Book, leased: Sequence[Leased], *, epoch: int, now: datetime
-) -> list[Leased]:
-    """Those that may go on. Calls of campaigns without such limits pass unseen; a window that never opens is left to
-    whoever serves the call.
-    """
-    later: dict[int, datetime] = {}
-    asked: dict[int, list[Leased]] = defaultdict(list)
-    for call in leased:
-        campaign = book.campaigns.get(call.campaign_id)
-        if campaign is None:
-            continue
-        opens = _opens(book, campaign, call, now)
-        if opens is not None and opens > now:
-            later[call.call_id] = opens
-        elif book.caps(campaign):
-            asked[campaign.campaign_id].append(call)
-    for campaign_id, some in asked.items():
-        campaign = book.campaigns[campaign_id]
-        phones = sorted({call.phone for call in some})
-        free_at = await caps.free_at(db, campaign.account_id, phones, book.caps(campaign), now=now)
-        later |= {call.call_id: free_at[call.phone] for call in some if call.phone in free_at}
-    if not later:
-        return list(leased)
-    back = [call for call in leased if call.call_id in later]
-    await db.patiently(
-        lambda: calls.release_some(db, [(call, later[call.call_id]) for call in back], epoch=epoch),
-        what="release",
-    )
-    return [call for call in leased if call.call_id not in later]
+_MOST = 2000  # calls of one campaign that are looked at at a time
 
 
-def _opens(book: Book, campaign: Campaign, call: Leased, now: datetime) -> datetime | None:
-    if campaign.settings.clock is Clock.campaign:
-        return now  # what is leased was open a moment ago
-    return book.hours(campaign, call, now).opens(now)
+class Sieve:
+    """Sifts what one dialer leases. Calls of campaigns without such limits pass unseen."""
+
+    def __init__(self, db: Database, book: Book) -> None:
+        self._db = db
+        self._book = book
+        self._factors: dict[int, int] = {}  # how many calls of a campaign are looked at for one that may go
+
+    def to_lease(self, campaign: Campaign, share: int) -> int:
+        """How many calls to lease so that about `share` of them may go."""
+        return max(share, min(_MOST, share * self._factors.get(campaign.campaign_id, 1)))
+
+    async def sift(
+        self, leased: Sequence[Leased], shares: Mapping[int, int], *, epoch: int, now: datetime
+    ) -> list[Leased]:
+        """Those that may go on, of each campaign at most its share; the others are given back when this returns.
+
+        A window that never opens is left to whoever serves the call.
+        """
+        back = await self._later(leased, now)
+        sound: list[Leased] = []
+        seen, gone = Counter(call.campaign_id for call in leased), Counter[int]()
+        for call in leased:
+            if call.call_id in back:
+                continue
+            gone[call.campaign_id] += 1
+            if gone[call.campaign_id] > shares[call.campaign_id]:
+                back[call.call_id] = call.due_at  # one too many, and due as before
+            else:
+                sound.append(call)
+        self._learn(seen, gone, shares)
+        if back:
+            returned = [(call, back[call.call_id]) for call in leased if call.call_id in back]
+            await self._db.patiently(
+                lambda: calls.release_some(self._db, returned, epoch=epoch), what="release"
+            )
+        return sound
+
+    async def _later(self, leased: Sequence[Leased], now: datetime) -> dict[int, datetime]:
+        """Until when each of those that cannot go has to wait, by call."""
+        later: dict[int, datetime] = {}
+        asked: dict[int, list[Leased]] = defaultdict(list)
+        for call in leased:
+            campaign = self._book.campaigns.get(call.campaign_id)
+            if campaign is None:
+                continue
+            opens = self._opens(campaign, call, now)
+            if opens is not None and opens > now:
+                later[call.call_id] = opens
+            elif self._book.caps(campaign):
+                asked[campaign.campaign_id].append(call)
+        for campaign_id, some in asked.items():
+            campaign = self._book.campaigns[campaign_id]
+            free_at = await self._free_at(campaign, sorted({call.phone for call in some}), now)
+            later |= {call.call_id: free_at[call.phone] for call in some if call.phone in free_at}
+        return later
+
+    async def _free_at(self, campaign: Campaign, phones: list[str], now: datetime) -> dict[str, datetime]:
+        limits = self._book.caps(campaign)
+        # What is leased must not be forgotten because the database is away for a moment.
+        return await self._db.patiently(
+            lambda: caps.free_at(self._db, campaign.account_id, phones, limits, now=now), what="caps"
+        )
+
+    def _opens(self, campaign: Campaign, call: Leased, now: datetime) -> datetime | None:
+        if campaign.settings.clock is Clock.campaign:
+            return now  # what is leased was open a moment ago
+        return self._book.hours(campaign, call, now).opens(now)
+
+    def _learn(self, seen: Mapping[int, int], gone: Mapping[int, int], shares: Mapping[int, int]) -> None:
+        for campaign_id, n in seen.items():
+            factor = self._factors.get(campaign_id, 1)
+            if gone.get(campaign_id, 0) * 2 < min(n, shares[campaign_id]):
+                self._factors[campaign_id] = min(_MOST, factor * 4)
+            elif factor > 1:
+                self._factors[campaign_id] = max(1, min(factor, n // max(1, gone[campaign_id])))

@@ -11,29 +11,65 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from zvonar.core.leg import LegId
+from zvonar.core.facts import MachineReport
+from zvonar.core.leg import InboundLeg, Leg, LegId
+from zvonar.core.machine import MachineDetection, OnMachine, Verdict
 from zvonar.line.keypad import Keypad
-from zvonar.line.line import AlreadyExists, Dialled, GatewayLost, HungUp, Line, LineEnd
+from zvonar.line.line import AlreadyExists, Arrival, Dialled, GatewayLost, HungUp, Line, LineEnd
 
+GREETING_SECONDS = 4.0  # of a machine, its beep included
 PROMPT_SECONDS = 2.0  # every clip lasts this long unless `durations` says otherwise
 
 
 class FakeLine(Keypad):
     """A channel of the fake gateway."""
 
-    def __init__(self, gateway: "FakeGateway", wanted: Dialled) -> None:
+    def __init__(self, gateway: "FakeGateway", wanted: Dialled, leg: Leg | None = None) -> None:
         super().__init__()
         self._gateway = gateway
         self.wanted = wanted
-        self.leg = wanted.leg
+        self.leg: Leg = leg or wanted.leg
         self.answered_at: datetime | None = None
         loop = asyncio.get_running_loop()
+        self._ringing: asyncio.Future[None] = loop.create_future()
+        self.joined: FakeLine | None = None  # whom it is connected to
+        self.tones: list[bool] = []
         self._answer: asyncio.Future[datetime] = loop.create_future()
         self._bound = loop.call_later(
             wanted.max_seconds, lambda: self.finish(LineEnd(at=gateway.now(), hangup_cause=16))
         )
         self.clips: list[Path] = []
         self.recorded = False
+
+    async def ringing(self) -> None:
+        either: set[asyncio.Future[Any]] = {self._ringing, self._answer, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ringing.done() and not self._answer.done():
+            raise HungUp(self._end.result())
+
+    async def answer(self) -> datetime:
+        self._check()
+        self.pick_up()
+        return self._answer.result()
+
+    async def detect_machine(self, settings: MachineDetection) -> MachineReport:
+        self._check()
+        found = self._gateway.machines.get(self.wanted.phone[-1], Verdict.human)
+        speaks = found is Verdict.machine and settings.on_machine is OnMachine.after_beep
+        await asyncio.wait(
+            {self._end}, timeout=settings.greeting / 1000 + (GREETING_SECONDS if speaks else 0)
+        )
+        self._check()
+        return MachineReport(verdict=found, cause="FAKE")
+
+    async def tone(self, on: bool) -> None:
+        self._check()
+        self.tones.append(on)
+
+    async def join(self, other: Line) -> None:
+        self._check()
+        assert isinstance(other, FakeLine)
+        self.joined, other.joined = other, self
 
     async def answered(self) -> datetime:
         either: set[asyncio.Future[Any]] = {self._answer, self._end}
@@ -59,9 +95,14 @@ class FakeLine(Keypad):
         self._check()
         self.recorded = True
 
-    async def hang_up(self) -> LineEnd:
-        self.finish(LineEnd(at=self._gateway.now(), hangup_cause=16, by_us=True))
+    async def hang_up(self, *, cause: int = 16) -> LineEnd:
+        self.finish(LineEnd(at=self._gateway.now(), hangup_cause=cause, by_us=True))
         return self._end.result()
+
+    def ring(self) -> None:
+        """It rings at the subscriber."""
+        if not self._ringing.done():
+            self._ringing.set_result(None)
 
     def pick_up(self) -> None:
         """The subscriber answers."""
@@ -73,7 +114,7 @@ class FakeLine(Keypad):
         """The subscriber presses keys."""
         if self.ended is None:
             for key in keys:
-                self._keys.put_nowait(key)
+                self._press(key)
 
     def finish(self, end: LineEnd) -> None:
         """The line ends, from whichever side."""
@@ -102,8 +143,10 @@ class FakeGateway:
         self.refuse_trunks: set[int] = set()  # these answer 503
         self.reachable = True
         self.peak = 0
-        self._lines: dict[LegId, FakeLine] = {}
-        self._past: dict[LegId, LineEnd] = {}
+        self.machines = {"5": Verdict.machine}  # what a detector finds, by last digit; persons otherwise
+        self._lines: dict[Leg, FakeLine] = {}
+        self._past: dict[Leg, LineEnd] = {}
+        self._receive: Callable[[Arrival], None] | None = None
         self.made: list[FakeLine] = []
 
     async def create(self, wanted: Dialled) -> FakeLine:
@@ -125,6 +168,8 @@ class FakeGateway:
         rings = int(phone[-3:-1]) or 0.3
         if line.wanted.trunk_id in self.refuse_trunks:
             digit = "6"
+        if digit not in "246":
+            later(0.05, line.ring)
         match digit:
             case "2" | "4" | "6":
                 cause, sip = {"2": (17, 486), "4": (1, 404), "6": (34, 503)}[digit]
@@ -144,21 +189,41 @@ class FakeGateway:
                 if digit == "7":
                     later(rings + 1, lambda: line.finish(LineEnd(at=self.now(), hangup_cause=0)))
 
+    def on_arrival(self, receive: Callable[[Arrival], None]) -> None:
+        self._receive = receive
+
+    def arrive(self, caller: str, called: str, *, trunk_id: int = 1) -> FakeLine:
+        """A subscriber calls us."""
+        assert self._receive is not None
+        leg = InboundLeg(f"fake-{len(self.made)}")
+        wanted = Dialled(
+            leg=LegId(1, 1, 1),
+            phone=caller,
+            trunk_id=trunk_id,
+            caller_id=called,
+            ring_timeout=60,
+            max_seconds=900,
+        )
+        line = self._lines[leg] = FakeLine(self, wanted, leg)
+        self.made.append(line)
+        self._receive(Arrival(line=line, trunk_id=trunk_id, called=called, caller=caller, at=self.now()))
+        return line
+
     async def adopt(self, leg: LegId, *, rings_for: float | None = None) -> FakeLine | None:
         return self._lines.get(leg)
 
-    async def discard(self, leg: LegId) -> None:
+    async def discard(self, leg: Leg) -> None:
         line = self._lines.get(leg)
         if line is not None:
             await line.hang_up()
 
-    async def alive(self) -> list[LegId]:
+    async def alive(self) -> list[Leg]:
         return list(self._lines)
 
-    def past(self, legs: Sequence[LegId]) -> dict[LegId, LineEnd]:
+    def past(self, legs: Sequence[Leg]) -> dict[Leg, LineEnd]:
         return {leg: self._past[leg] for leg in legs if leg in self._past}
 
-    def recording(self, leg: LegId) -> str | None:
+    def recording(self, leg: Leg) -> str | None:
         return next((f"{leg}.wav" for line in self.made if line.leg == leg and line.recorded), None)
 
     def heard(self, line: FakeLine) -> None:

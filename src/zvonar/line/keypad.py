@@ -5,15 +5,21 @@ from typing import Any
 
 from zvonar.line.line import HungUp, LineEnd
 
+MOST = 200  # keys that are kept for whoever asks for them; nobody types ahead that far by hand
+
 
 class Keypad:
-    """The half of a line that every gateway does alike: keys come from `pressed`, the end by `_end`."""
+    """The half of a line that every gateway does alike: keys come by `_press`, the end by `_end`."""
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.ended: LineEnd | None = None
         self._end: asyncio.Future[LineEnd] = loop.create_future()
         self._keys: asyncio.Queue[str] = asyncio.Queue()
+
+    def _press(self, key: str) -> None:
+        if self._keys.qsize() < MOST:
+            self._keys.put_nowait(key)
 
     async def end(self) -> LineEnd:
         return await asyncio.shield(self._end)

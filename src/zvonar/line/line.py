@@ -3,7 +3,7 @@
 `asterisk/` is the real engine, `fake` the one on virtual time; one test suite holds both to this contract.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from zvonar.core.errors import ZvonarError
-from zvonar.core.leg import LegId
+from zvonar.core.facts import MachineReport
+from zvonar.core.leg import Leg, LegId
+from zvonar.core.machine import MachineDetection
 
 
 class GatewayLost(ZvonarError):
@@ -54,7 +56,7 @@ class Dialled(Struct, frozen=True, kw_only=True):
     """What a leg is to be."""
 
     leg: LegId
-    phone: str  # E.164
+    phone: str  # E.164, or the name of somebody behind the trunk
     trunk_id: int
     caller_id: str | None
     ring_timeout: int  # seconds from INVITE to CANCEL
@@ -65,15 +67,21 @@ class Line(Protocol):
     """One leg. Everything that needs the line raises HungUp once it has ended."""
 
     @property
-    def leg(self) -> LegId:
+    def leg(self) -> Leg:
         """Whose line this is."""
 
     @property
     def ended(self) -> LineEnd | None:
         """How it ended, once it has."""
 
+    async def ringing(self) -> None:
+        """Wait until it rings at the callee, or he has answered without."""
+
     async def answered(self) -> datetime:
         """Wait for the answer; when it was."""
+
+    async def answer(self) -> datetime:
+        """Answer a call that came in; when it was."""
 
     async def end(self) -> LineEnd:
         """Wait for the end; never raises HungUp."""
@@ -90,8 +98,30 @@ class Line(Protocol):
     async def start_recording(self) -> None:
         """Record both directions until the end; the file is `recording` of the gateway."""
 
-    async def hang_up(self) -> LineEnd:
-        """End the line and wait for its end; never raises HungUp."""
+    async def detect_machine(self, settings: MachineDetection) -> MachineReport:
+        """Listen to who has answered, and let a machine speak to its end where a message is to be left.
+
+        What cannot be told is unknown. Raises GatewayRefused.
+        """
+
+    async def tone(self, on: bool) -> None:
+        """Let the subscriber hear that it rings elsewhere, or no longer."""
+
+    async def join(self, other: "Line") -> None:
+        """Connect two answered lines, until one of them ends."""
+
+    async def hang_up(self, *, cause: int = 16) -> LineEnd:
+        """End the line and wait for its end; never raises HungUp. `cause`: Q.850, why a call is not answered."""
+
+
+class Arrival(Struct, frozen=True, kw_only=True):
+    """A call that comes in. It is not answered."""
+
+    line: Line
+    trunk_id: int
+    called: str  # as the carrier writes it
+    caller: str  # likewise; empty where he shows none
+    at: datetime
 
 
 class Gateway(Protocol):
@@ -120,17 +150,20 @@ class Gateway(Protocol):
         been, it ends then, as vanished.
         """
 
-    async def discard(self, leg: LegId) -> None:
+    async def discard(self, leg: Leg) -> None:
         """End a channel that we do not want, if it is there; at once, or when the gateway is back."""
 
-    async def alive(self) -> Sequence[LegId]:
+    def on_arrival(self, receive: Callable[[Arrival], None]) -> None:
+        """Tell `receive` of every call that comes in from now on; without it, each is refused."""
+
+    async def alive(self) -> Sequence[Leg]:
         """Every leg that the gateway has a channel for."""
 
-    def past(self, legs: Sequence[LegId]) -> dict[LegId, LineEnd]:
+    def past(self, legs: Sequence[Leg]) -> dict[Leg, LineEnd]:
         """What the gateway's own records say of legs that have ended; those it knows nothing of are missing.
 
         Reads files; call it in a thread.
         """
 
-    def recording(self, leg: LegId) -> str | None:
+    def recording(self, leg: Leg) -> str | None:
         """The recording's file name, where there is one."""

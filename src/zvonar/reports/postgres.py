@@ -1,110 +1,276 @@
-"""How are reports read from PostgreSQL? Keys from the narrow table, rows from the wide one.
+"""How are reports read from PostgreSQL? Keys from the narrow table, rows from the wide one, as JSON from there.
 
-Sorting and skipping touch narrow rows only; the wide ones are fetched for the page that is shown.
+Sorting and skipping touch narrow rows only; the wide ones are fetched for the page that is shown, in chunks, so that
+nobody holds a page in memory. Total and page are of one moment, or the pages of a busy account would not add up.
 """
 
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
-from msgspec import Struct
-from psycopg.types.json import Jsonb
+import psycopg
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
-from zvonar.reports.query import Column, Order, Page, Query, Session
-from zvonar.store.db import Database, rows
+from zvonar.reports.columns import WORDS, Kept
+from zvonar.reports.conditions import COMPUTED, NAMES, SAME, TRUE, column_of, condition, patterns, wide
+from zvonar.reports.fields import FIELDS, Kind
+from zvonar.reports.query import InvalidFilter, Order, Query, Report, ReportBusy, ReportTooSlow
+from zvonar.reports.shown import columns
+from zvonar.reports.sql import Sql, joined
+from zvonar.store.db import Connection, Database, StoreUnavailable
 
-# Total and page are of one moment, or the pages of a busy account would not add up.
-SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-COUNT = """
-SELECT count(*) AS n FROM sessions
-WHERE account_id = %(account_id)s AND start_time >= %(since)s AND start_time < %(until)s
-"""
-
-# The order is put between these two: SQL has no parameters for it. It ends in the primary key, so it is total.
-KEYS = """
-SELECT session_id, start_time FROM sessions
-WHERE account_id = %(account_id)s AND start_time >= %(since)s AND start_time < %(until)s
-ORDER BY """
-PAGE = "start_time, session_id LIMIT %(limit)s OFFSET %(offset)s"
-
-ROWS = """
-SELECT s.account_id, s.session_id, s.start_time, s.finish_time, s.direction, s.is_lost, s.disposition, s.script_result,
-    s.campaign_id, s.call_id, s.attempt, s.contact_phone, s.own_phone, s.country, s.wait_seconds, s.talk_seconds,
-    s.total_seconds, coalesce(d.details, '{}') AS details
-FROM unnest(%(session_ids)s::bigint[], %(starts)s::timestamptz[]) WITH ORDINALITY
-    AS k (session_id, start_time, position)
-JOIN sessions s ON s.account_id = %(account_id)s AND s.start_time = k.start_time AND s.session_id = k.session_id
-LEFT JOIN session_details d
-    ON d.account_id = s.account_id AND d.start_time = s.start_time AND d.session_id = s.session_id
-ORDER BY k.position
-"""
-
-_COLUMNS: dict[Column, LiteralString] = {
-    Column.start_time: "start_time",
-    Column.direction: "direction",
-    Column.is_lost: "is_lost",
-    Column.own_phone: "own_phone",
-    Column.country: "country",
-    Column.campaign: """(SELECT g.name FROM campaigns g
-        WHERE g.account_id = sessions.account_id AND g.campaign_id = sessions.campaign_id)""",
-    Column.outcome: "(disposition || '/' || script_result)",
-}
-# A sort has few ranked keys: what repeats an earlier key says nothing and is left out.
-_RANKED: tuple[tuple[LiteralString, LiteralString], ...] = (
-    ("(%(ranks0)s::jsonb ->> ", "ranks0"),
-    ("(%(ranks1)s::jsonb ->> ", "ranks1"),
-    ("(%(ranks2)s::jsonb ->> ", "ranks2"),
-    ("(%(ranks3)s::jsonb ->> ", "ranks3"),
+# Of the connections that reports are read over. One report uses one processor, and plans are made for its values:
+# a year of a small account and a day of a big one have nothing in common.
+SESSION: LiteralString = (
+    "-c timezone=UTC -c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on"
+    " -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    " -c max_parallel_workers_per_gather=0 -c plan_cache_mode=force_custom_plan -c jit=off -c work_mem=32MB"
 )
+CONNECTIONS = 8  # of one process
+AT_ONCE = 4  # reports of one account that run at once, whatever process reads them
+CHUNK = 100  # rows
+_PATIENCE = 0.05  # seconds between looks whether another report of the account has ended
+
+# A place among the account's reports, held until the transaction ends; how long each statement may take; and how often
+# the months of the period have changed so far, which starts the moment that total and page are of.
+BEGIN = """
+SELECT set_config('statement_timeout', %s, true), coalesce((
+    SELECT true FROM generate_series(1, %s) place
+    WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false), (
+    SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
+    WHERE account_id = %s AND month >= date_trunc('month', %s::timestamptz)::date AND month < %s::timestamptz)
+"""
 
 
-class _Count(Struct, frozen=True, kw_only=True):
-    n: int
+class _Bytes(Loader):
+    """Text as it comes from the network: it only goes on to the next network."""
 
+    format = Format.TEXT
 
-class _Key(Struct, frozen=True, kw_only=True):
-    session_id: int
-    start_time: Any  # datetime, handed back as it came
+    def load(self, data: Any) -> bytes:
+        return bytes(data)
 
 
 class PostgresReportStore:
-    """The ReportStore that every installation has."""
+    """The ReportStore that every installation has. Takes a database whose sessions are set up by SESSION."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, at_once: int = AT_ONCE, remembered: int = 10_000) -> None:
         self._db = db
+        self._at_once = at_once
+        self._room = remembered
+        self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
-    async def page(self, query: Query) -> Page:
-        """The page that the query asks for. Raises StoreUnavailable."""
-        statement, ranks = keys_statement(query.order)
-        params = {
-            "account_id": query.account_id,
-            "since": query.since,
-            "until": query.until,
-            "limit": query.limit,
-            "offset": query.offset,
-            **ranks,
-        }
-        async with self._db.transaction() as connection:
-            await connection.execute(SNAPSHOT)
-            [counted] = await rows(connection, _Count, COUNT, params)
-            keys = await rows(connection, _Key, statement, params) if query.offset < counted.n else []
-            wide = {
-                "account_id": query.account_id,
-                "session_ids": [key.session_id for key in keys],
-                "starts": [key.start_time for key in keys],
-            }
-            return Page(total=counted.n, rows=await rows(connection, Session, ROWS, wide) if keys else [])
+    @asynccontextmanager
+    async def report(self, query: Query) -> AsyncIterator[Report]:
+        """What the query asks for; see ReportStore."""
+        until = asyncio.get_running_loop().time() + query.deadline
+        try:
+            async with (
+                asyncio.timeout_at(until) as timeout,
+                self._place(query, until) as (connection, revision),
+            ):
+                where = _where(query)
+                total = await self._total(connection, query, where, revision)
+                if query.offset >= total:
+                    yield Report(total=total, rows=_nothing())
+                    return
+                statement = page(query, where)
+                cursor = connection.cursor()
+                cursor.adapters.register_loader("text", _Bytes)
+                rows = cursor.stream(statement.text, statement.params, size=CHUNK)
+                try:
+                    # What is wrong with a statement shows before its first row.
+                    first = await anext(rows, None)
+                    timeout.reschedule(
+                        None
+                    )  # the reader sets the pace from here on, within the statement's time
+                    yield Report(total=total, rows=_chunks(first, rows))
+                finally:
+                    await rows.aclose()  # type: ignore[attr-defined]
+        except TimeoutError:
+            raise ReportTooSlow from None
+
+    @asynccontextmanager
+    async def _place(self, query: Query, until: float) -> AsyncIterator[tuple[Connection, int]]:
+        """A connection in a transaction, once the account may have one more."""
+        loop = asyncio.get_running_loop()
+        while True:
+            async with self._db.connection() as connection:
+                try:
+                    async with connection.transaction():
+                        left = max(int((until - loop.time()) * 1000), 1)
+                        asked = (f"{left}ms", self._at_once, query.account_id)
+                        period = (query.account_id, query.since, query.until)
+                        cursor = await connection.execute(BEGIN, (*asked, *period))
+                        _, free, revision = await cursor.fetchone() or ("", False, 0)
+                        if free:
+                            yield connection, revision
+                            return
+                except psycopg.errors.QueryCanceled:
+                    raise ReportTooSlow from None
+                except _BAD_PATTERNS as exc:
+                    field = await _culprit(connection, query)
+                    if field is None:
+                        raise
+                    raise InvalidFilter(field) from exc
+            if loop.time() + _PATIENCE >= until:
+                raise ReportBusy
+            await asyncio.sleep(_PATIENCE)
+
+    async def _total(self, connection: Connection, query: Query, where: Sql, revision: int) -> int:
+        """How many rows there are; counted once as long as the period does not change."""
+        statement = Sql("SELECT count(*) FROM report_filters f WHERE ") + where
+        key = (statement.text, *(tuple(p) if isinstance(p, list) else p for p in statement.params))
+        known = self._totals.get(key)
+        if known is not None and known[0] == revision:
+            self._totals.move_to_end(key)
+            return known[1]
+        counted = await (await connection.execute(statement.text, statement.params)).fetchone()
+        assert counted is not None
+        self._totals[key] = (revision, counted[0])
+        self._totals.move_to_end(key)
+        if len(self._totals) > self._room:
+            self._totals.popitem(last=False)
+        return int(counted[0])
 
 
-def keys_statement(order: tuple[Order, ...]) -> tuple[LiteralString, dict[str, Jsonb]]:
-    """The statement that finds a page's keys in this order, and the parameters that the order brings."""
-    statement: LiteralString = KEYS
-    params: dict[str, Jsonb] = {}
-    for key in order:
-        if key.ranks is None:
-            statement += _COLUMNS[key.column]
+_BAD_PATTERNS = (
+    psycopg.errors.InvalidRegularExpression,
+    psycopg.errors.InvalidEscapeSequence,
+    psycopg.errors.ProgramLimitExceeded,
+)
+_TRY: dict[bool, LiteralString] = {True: "SELECT 'a' ~ %s", False: "SELECT 'a' LIKE %s"}
+
+
+async def _culprit(connection: Connection, query: Query) -> str | None:
+    """Whose pattern the database does not understand."""
+    for test in patterns(query.filter):
+        try:
+            await connection.execute(_TRY[test.op == "regexp"], (test.value,))
+        except _BAD_PATTERNS:
+            return test.field
+    return None
+
+
+def _where(query: Query) -> Sql:
+    period = Sql(
+        "f.account_id = %s AND f.start_time >= %s AND f.start_time < %s",
+        (query.account_id, query.since, query.until),
+    )
+    if query.filter is None:
+        return period
+    wanted = condition(query.filter, account_id=query.account_id, zone=query.zone)
+    return period if wanted == TRUE else period + Sql(" AND ") + wanted
+
+
+def page(query: Query, where: Sql) -> Sql:
+    """The statement that reads a page: a row of it, one text."""
+    order, joins = _order(query)
+    return (
+        Sql("SELECT (SELECT row_to_json(x)::text FROM (SELECT ")
+        + columns(query.fields, zone=query.zone, link_base=query.link_base)
+        + Sql(" FROM report_rows r WHERE r.account_id = %s", (query.account_id,))
+        + Sql(" AND r.start_time = k.start_time AND r.session_id = k.session_id) x) FROM (")
+        + Sql("SELECT f.start_time, f.session_id FROM report_filters f")
+        + joins
+        + Sql(" WHERE ")
+        + where
+        + Sql(" ORDER BY ")
+        + order
+        + Sql(" LIMIT %s OFFSET %s) k", (query.limit, query.offset))
+    )
+
+
+# What is never null needs no word about nulls, which would keep an index from giving the order.
+_ALWAYS = frozenset({"start_time", "session_id", "is_lost"})
+# A dictionary is joined for the first of these keys by words; who sorts by more pays for them row by row.
+_ALIASES: tuple[LiteralString, ...] = ("w1", "w2", "w3", "w4")
+
+
+def _order(query: Query) -> tuple[Sql, Sql]:
+    """The order of rows, total in itself, and the dictionaries that it needs."""
+    keys: list[Sql] = []
+    joins = Sql("")
+    aliases = list(_ALIASES)
+    seen: set[str] = set()  # a key that comes twice says nothing the second time
+    for one in query.order:
+        if one.field in seen:
+            continue
+        seen.add(one.field)
+        if (column := _word_column(one)) is not None and aliases:
+            alias = aliases.pop(0)
+            on: LiteralString = " ON " + alias + ".account_id = %s AND " + alias + ".field = %s AND " + alias
+            joins += Sql(
+                " LEFT JOIN report_words " + alias + on + ".word_id = f." + column,
+                (query.account_id, WORDS[column]),
+            )
+            key = Sql(alias + '.word COLLATE "C"')
         else:
-            opening, name = _RANKED[len(params)]
-            statement += opening + "(" + _COLUMNS[key.column] + ")::text)"
-            params[name] = Jsonb(dict(key.ranks))
-        statement += " DESC, " if key.descending else ", "
-    return statement + PAGE, params
+            key = _key(one, query.zone)
+        direction: LiteralString = " DESC" if one.descending else ""
+        always = SAME.get(one.field, one.field) in _ALWAYS
+        keys.append(key + Sql(direction if always else direction + " NULLS LAST"))
+    keys += [Sql("f.start_time"), Sql("f.session_id")]
+    return joined(", ", keys), joins
+
+
+def _word_column(order: Order) -> LiteralString | None:
+    """The column of a key that the narrow table knows by the code of its text."""
+    if order.field in COMPUTED:
+        return None
+    name, column = column_of(order.field)
+    return name if column.kept is Kept.word else None
+
+
+def _key(order: Order, zone: str) -> Sql:
+    if (computed := COMPUTED.get(order.field)) is not None:
+        return Sql(computed, (zone,) if "%s" in computed else ())
+    name, column = column_of(order.field)
+    if column.kept is Kept.itself:
+        return Sql("f." + name)
+    if column.kept is Kept.word:
+        return Sql(
+            """(SELECT w.word FROM report_words w WHERE w.account_id = f.account_id AND w.field = %s
+                AND w.word_id = f."""
+            + name
+            + ') COLLATE "C"',
+            (WORDS[name],),
+        )
+    if FIELDS[order.field].kind is Kind.objects:
+        member = NAMES[name]
+        return Sql(
+            "(SELECT string_agg(o ->> '"
+            + member
+            + "', ', ' ORDER BY n) FROM json_array_elements("
+            + wide(name)
+            + ') WITH ORDINALITY AS t (o, n)) COLLATE "C"'
+        )
+    return Sql(wide(name))
+
+
+async def _nothing() -> AsyncIterator[list[bytes]]:
+    return
+    yield
+
+
+async def _chunks(
+    first: tuple[bytes] | None, rest: AsyncIterator[tuple[bytes]]
+) -> AsyncIterator[list[bytes]]:
+    if first is None:
+        return
+    chunk = [first[0]]
+    try:
+        async for (row,) in rest:
+            chunk.append(row)
+            if len(chunk) >= CHUNK:
+                yield chunk
+                chunk = []
+    except psycopg.errors.QueryCanceled:
+        raise ReportTooSlow from None
+    except psycopg.OperationalError as exc:
+        raise StoreUnavailable(f"({type(exc).__name__})") from None
+    if chunk:
+        yield chunk

@@ -37,6 +37,7 @@ _INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Zvonar</
 
 def application(
     db: Database,
+    reports: Database,
     *,
     home: Home,
     roles: list[str],
@@ -77,7 +78,9 @@ def application(
             index,
             healthz,
             metrics,
-            *wiring.routes(db, media=media, public_url=public_url, amocrm_strict=amocrm_strict, now=now),
+            *wiring.routes(
+                db, reports, media=media, public_url=public_url, amocrm_strict=amocrm_strict, now=now
+            ),
         ],
         logging_config=None,  # the role has set logging up already
         # What the dialects without a page of their own have; no page, for Litestar's come from elsewhere.

@@ -14,6 +14,7 @@ from zvonar.delivery.letters import checked_email
 from zvonar.dialects.amocrm import grants
 from zvonar.store import accounts
 from zvonar.store.db import Connection, Database
+from zvonar.store.keys import LOOPBACK
 from zvonar.store.webhook_secrets import new_secret
 
 
@@ -84,6 +85,8 @@ async def add_account(
         logins=logins,
         email=checked_email(email) if email is not None else None,
         webhook_secret=secret,
+        # Report keys and logins are for this machine until their owner says otherwise.
+        networks={"uis_access_token": LOOPBACK, "uis": LOOPBACK},
         furnish=furnish,
         now=now,
     )

@@ -50,6 +50,7 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     mail_from: str
     sms_url: str | None
     keep_deliveries_days: int
+    keep_report_months: int
     drain_seconds: float
     espeak_command: list[str]
     espeak_env: dict[str, str]
@@ -99,7 +100,7 @@ async def _run(role: str, config: RoleConfig) -> int:
         case "dialer":
             return await _dialer(config, home, stop, orphaned, ready)
         case "worker":
-            return await _worker(config, stop, ready)
+            return await _worker(config, home, stop, ready)
     raise SystemExit(f"There is no role {role!r}.")
 
 
@@ -107,6 +108,7 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
     import uvicorn
 
     from zvonar.dialects.callo.media import Media
+    from zvonar.reports import postgres
     from zvonar.service.app import application
     from zvonar.speech.recordings import Recordings
 
@@ -118,7 +120,11 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
             await super().startup(sockets)
             ready()
 
-    async with Database(config.dsn, size=12) as db, _library(db, config, home) as library:
+    async with (
+        Database(config.dsn, size=12) as db,
+        Database(config.dsn, size=postgres.CONNECTIONS, session=postgres.SESSION) as reports,
+        _library(db, config, home) as library,
+    ):
         media = Media(
             library=library,
             recordings=Recordings(gateway_recordings(home), made=home.recordings),
@@ -128,6 +134,7 @@ async def _api(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready
             uvicorn.Config(
                 application(
                     db,
+                    reports,
                     home=home,
                     roles=config.roles,
                     media=media,
@@ -214,10 +221,14 @@ async def _abandon(abandon: Callable[[], None], orphaned: asyncio.Event) -> None
     abandon()
 
 
-async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
+async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Ready) -> int:
     from zvonar.delivery.guard import networks
     from zvonar.delivery.worker import deliver
+    from zvonar.dialects.uis import outcomes
     from zvonar.intake.jobs import Worker
+    from zvonar.reports.filling import Filling
+    from zvonar.reports.upkeep import upkeep
+    from zvonar.service.crm import pushing
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
@@ -233,6 +244,8 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
         importer = [sys.executable, "-m", "zvonar.service.importer"]
         lists = Worker(db, config.dsn, command=importer, log_level=config.log_level, clock=now)
         group.create_task(lists.run(stop))
+        group.create_task(Filling(db, outcomes.describe, clock=now).run(stop))
+        group.create_task(upkeep(db, keep_months=config.keep_report_months, stop=stop, clock=now))
         try:
             await deliver(
                 db,
@@ -245,6 +258,7 @@ async def _worker(config: RoleConfig, stop: asyncio.Event, ready: Ready) -> int:
                 keep=timedelta(days=config.keep_deliveries_days),
                 meters=PrometheusDeliveryMeters(),
                 clock=now,
+                crm=pushing(home, public_url=config.public_url),
             )
         finally:
             sweeping.cancel()

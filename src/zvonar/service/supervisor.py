@@ -172,6 +172,7 @@ class Supervisor:
             sms_url=self._settings.sms_url,
             mail_from=self._settings.mail_from,
             keep_deliveries_days=self._settings.keep_deliveries_days,
+            keep_report_months=self._settings.keep_report_months,
             drain_seconds=self._settings.drain_seconds,
             espeak_command=list(espeak.command),
             espeak_env=espeak.env,

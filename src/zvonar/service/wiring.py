@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters, reactions
+from zvonar.dialects import recordings
 from zvonar.dialects.amocrm import campaign_calls, hooks
 from zvonar.dialects.amocrm import errors as amocrm_errors
 from zvonar.dialects.amocrm import routes as amocrm
@@ -18,7 +19,10 @@ from zvonar.dialects.callo import postback, webhook
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
+from zvonar.dialects.uis.media import Media as UisMedia
 from zvonar.reports.postgres import PostgresReportStore
+from zvonar.reports.writing import Writer
+from zvonar.speech.links import RecordingLinks
 from zvonar.store.db import Connection, Database
 from zvonar.store.outbox import Event, Rendered
 
@@ -45,18 +49,33 @@ async def record(connection: Connection, events: Sequence[Event]) -> None:
 
 def routes(
     db: Database,
+    reports: Database,
     *,
     media: Media,
     public_url: str | None,
     now: Callable[[], datetime],
     amocrm_strict: bool,
 ) -> list[ControllerRouterHandler]:
-    """The routes of every dialect."""
+    """The routes of every dialect. `reports`: connections for what takes long, so that nothing else waits for one."""
     return [
         *callo.routes(callo.Service(db=db, now=now, media=media, public_url=public_url)),
         *autocall.routes(autocall.Service(db=db, now=now, library=media.library, public_url=public_url)),
-        *uis.routes(uis.Service(db=db, reports=PostgresReportStore(db), now=now)),
+        *uis.routes(
+            uis.Service(
+                db=db,
+                reports=PostgresReportStore(reports),
+                writer=Writer(db),
+                now=now,
+                media=UisMedia(recordings=media.recordings),
+                public_url=public_url,
+            )
+        ),
         *amocrm.routes(amocrm.Service(db=db, now=now, public_url=public_url, strict=amocrm_strict)),
+        *recordings.routes(
+            recordings.Service(
+                db=db, recordings=media.recordings, links=RecordingLinks(media.secret), now=now
+            )
+        ),
     ]
 
 

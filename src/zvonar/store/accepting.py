@@ -168,7 +168,7 @@ class Acceptance:
             "fingerprint": None if says is None else fingerprint(says.text, says.voice),
             "text": None if says is None else says.text,
             "voice": None if says is None else Jsonb(msgspec.to_builtins(says.voice)),
-            "lifetime": campaign.settings.lifetime,
+            "lifetime": campaign.settings.lifetime_of(campaign.type),
             "now": request.at,
         }
         try:
@@ -213,6 +213,6 @@ def _plain(place: int, request: Request) -> Mapping[str, Any]:
         "label": new.label,
         "overrides": new.overrides,
         "clip": new.clip_id,
-        "lifetime": request.campaign.settings.lifetime,
+        "lifetime": request.campaign.settings.lifetime_of(request.campaign.type),
         "at": request.at,
     }

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -45,17 +45,26 @@ class Account(Struct, frozen=True, kw_only=True):
 COLUMNS = """account_id, name, currency, timezone, countries, tariff_id, balance, held, email, phone, moderated,
     cap_attempts, cap_seconds"""
 
+# Where accounts are at home, the commonest first: in these countries numbers are read that come in over a trunk.
+HOME_COUNTRIES = """
+SELECT countries[1] AS country FROM accounts WHERE countries[1] IS NOT NULL
+GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 8
+"""
+
 ADD = f"""
 INSERT INTO accounts (name, currency, timezone, countries, tariff_id, email)
 SELECT %(name)s, %(currency)s, %(timezone)s, %(countries)s, tariff_id, %(email)s FROM tariffs WHERE name = %(tariff)s
 RETURNING {COLUMNS}
 """
 
-ADD_KEY = "INSERT INTO keys (key_hash, account_id, kind) VALUES (%(key_hash)s, %(account_id)s, %(kind)s)"
+ADD_KEY = """
+INSERT INTO keys (key_hash, account_id, kind, networks)
+VALUES (%(key_hash)s, %(account_id)s, %(kind)s, %(networks)s::text[]::cidr[])
+"""
 
 ADD_LOGIN = """
-INSERT INTO logins (kind, login, account_id, password_hash)
-VALUES (%(kind)s, %(login)s, %(account_id)s, %(password_hash)s)
+INSERT INTO logins (kind, login, account_id, password_hash, networks)
+VALUES (%(kind)s, %(login)s, %(account_id)s, %(password_hash)s, %(networks)s::text[]::cidr[])
 """
 
 # The ledger and the balance change together, or neither does.
@@ -80,8 +89,8 @@ WHERE account_id = %(account_id)s RETURNING {COLUMNS}
 
 BY_KEY = f"""
 SELECT {COLUMNS} FROM accounts JOIN keys USING (account_id)
-WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
-  AND (expires_at IS NULL OR expires_at > now())
+WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL AND blocked_at IS NULL
+  AND inactive_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
 
 BY_ID = f"SELECT {COLUMNS} FROM accounts WHERE account_id = %(account_id)s"
@@ -138,12 +147,15 @@ async def add(
     email: str | None = None,
     webhook_secret: str | None = None,
     furnish: Callable[[Connection, Account], Awaitable[None]] | None = None,
+    networks: Mapping[str, Sequence[str]] | None = None,
 ) -> Account:
     """A new account with its keys (kind → key), logins (kind → login, password), webhook secret (a new one unless
-    given) and whatever `furnish` adds, whole or not at all.
+    given) and whatever `furnish` adds, whole or not at all. `networks`: from where keys and logins of a kind may be
+    used; else from everywhere.
 
     Raises NameTaken.
     """
+    allowed = {kind: list(texts) for kind, texts in (networks or {}).items()}
     try:
         async with db.transaction() as connection:
             params = {
@@ -161,7 +173,13 @@ async def add(
             await webhook_secrets.add(connection, account.account_id, secret, now=now)
             for kind, key in keys.items():
                 await connection.execute(
-                    ADD_KEY, {"key_hash": hash_key(key), "account_id": account.account_id, "kind": kind}
+                    ADD_KEY,
+                    {
+                        "key_hash": hash_key(key),
+                        "account_id": account.account_id,
+                        "kind": kind,
+                        "networks": allowed.get(kind),
+                    },
                 )
             for kind, (login, password) in logins.items():
                 await connection.execute(
@@ -171,6 +189,7 @@ async def add(
                         "login": login,
                         "account_id": account.account_id,
                         "password_hash": hash_password(password),
+                        "networks": allowed.get(kind),
                     },
                 )
             if balance:
@@ -269,6 +288,15 @@ async def tariff_of(db: Database, account: Account) -> Tariff:
     async with db.connection() as connection:
         found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
     return tariff(account.tariff_id, "", found)
+
+
+class _Country(Struct, frozen=True, kw_only=True):
+    country: str
+
+
+async def home_countries(db: Database) -> list[str]:
+    """Where accounts are at home, the commonest first."""
+    return [found.country for found in await db.rows(_Country, HOME_COUNTRIES)]
 
 
 # What an account pays that was given no price list of its own.

@@ -45,7 +45,7 @@ WHERE account_id = %(account_id)s AND phone_list_id = %(phone_list_id)s AND afte
 PROMISE = """
 UPDATE campaigns SET next_ordinal = next_ordinal + %(count)s
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
-RETURNING next_ordinal - %(count)s AS first_ordinal, status, (settings ->> 'lifetime')::integer AS lifetime
+RETURNING next_ordinal - %(count)s AS first_ordinal, status, waits_for(type, settings) AS lifetime
 """
 
 FILL_RUN = """

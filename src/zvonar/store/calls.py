@@ -14,7 +14,7 @@ from zvonar.core.call import Next
 from zvonar.core.campaign import CallOverrides
 from zvonar.core.errors import CampaignNotFound, Refused
 from zvonar.core.phone import Phone
-from zvonar.core.result import Cause, Outcome
+from zvonar.core.result import Outcome
 from zvonar.store.campaigns import hold_max_cost
 from zvonar.store.db import Connection, Database, row
 
@@ -117,7 +117,7 @@ UPDATE campaigns c SET next_ordinal = c.next_ordinal + %(count)s,
     updated_at = CASE WHEN c.status = 'completed' THEN %(now)s ELSE c.updated_at END
 FROM before WHERE c.account_id = before.account_id AND c.campaign_id = before.campaign_id
 RETURNING c.next_ordinal - %(count)s AS first_ordinal, before.status AS status,
-    (c.settings ->> 'lifetime')::integer AS lifetime, (c.settings ->> 'max_cost')::numeric AS max_cost
+    waits_for(c.type, c.settings) AS lifetime, (c.settings ->> 'max_cost')::numeric AS max_cost
 """
 
 # One accepted number.
@@ -193,7 +193,8 @@ FAIL = """
 WITH tried AS (
     INSERT INTO attempts (account_id, call_id, attempt, campaign_id, phone, started_at, ended_at, disposition,
                           script_result, cause)
-    SELECT account_id, call_id, attempts + 1, campaign_id, phone, %(now)s, %(now)s, %(disposition)s, 'none', %(cause)s
+    SELECT account_id, call_id, attempts + 1, campaign_id, phone, %(now)s, %(now)s, %(disposition)s,
+        %(script_result)s, %(cause)s
     FROM calls WHERE account_id = %(account_id)s AND call_id = %(call_id)s
       AND state IN ('queued', 'waiting') AND lease_epoch IS NOT DISTINCT FROM %(epoch)s
     ON CONFLICT (account_id, call_id, attempt) DO UPDATE SET ended_at = excluded.ended_at,
@@ -201,7 +202,7 @@ WITH tried AS (
     RETURNING account_id, call_id, attempt
 )
 UPDATE calls c SET state = %(state)s, call_end = %(call_end)s, due_at = coalesce(%(due_at)s, c.due_at),
-    lease_epoch = NULL, attempts = tried.attempt, disposition = %(disposition)s, script_result = 'none',
+    lease_epoch = NULL, attempts = tried.attempt, disposition = %(disposition)s, script_result = %(script_result)s,
     last_attempt_at = %(now)s, updated_at = %(now)s,
     completed_at = CASE WHEN %(call_end)s::text IS NOT NULL THEN %(now)s END
 FROM tried WHERE c.account_id = tried.account_id AND c.call_id = tried.call_id
@@ -233,6 +234,13 @@ SELECT c.state, c.removing, c.lease_epoch IS NOT DISTINCT FROM %(epoch)s AS ours
     EXISTS (SELECT FROM global_stop_list s WHERE s.phone = c.phone) AS globally
 FROM calls c JOIN campaigns g USING (account_id, campaign_id)
 WHERE c.account_id = %(account_id)s AND c.call_id = %(call_id)s
+"""
+
+
+# Whether an older call of the campaign has this number, and has not ended.
+HAS_TWIN = """
+SELECT EXISTS (SELECT FROM calls WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s
+    AND phone = %(phone)s AND call_id < %(call_id)s AND call_end IS NULL)
 """
 
 
@@ -375,7 +383,6 @@ async def fail(
     outcome: Outcome,
     after: Next,
     *,
-    cause: Cause | None = None,
     epoch: int,
     now: datetime,
 ) -> bool:
@@ -385,13 +392,25 @@ async def fail(
         "call_id": call.call_id,
         "epoch": epoch,
         "disposition": str(outcome.disposition),
-        "cause": cause,
+        "script_result": str(outcome.script_result),
+        "cause": outcome.cause,
         "state": str(after.state),
         "call_end": str(after.call_end) if after.call_end else None,
         "due_at": after.due_at,
         "now": now,
     }
     return await db.execute(FAIL, params) == 1
+
+
+async def has_twin(db: Database, call: Leased) -> bool:
+    """Whether an older call of the same campaign to the same number waits or is on the line."""
+    params = {
+        "account_id": call.account_id,
+        "campaign_id": call.campaign_id,
+        "phone": call.phone,
+        "call_id": call.call_id,
+    }
+    return bool(await db.value(HAS_TWIN, params))
 
 
 async def leave_queue(db: Database, call: Leased, *, state: str, call_end: str, now: datetime) -> bool:

@@ -139,13 +139,17 @@ SELECT key, sum(n)::bigint AS n FROM campaign_tallies
 WHERE account_id = %(account_id)s AND campaign_id = %(campaign_id)s GROUP BY key ORDER BY key
 """
 
-# What attempts that ended since a moment have cost. Attempts are found by their sessions, which are kept by time; none
-# is longer than two hours.
+# What attempts that ended since a moment have cost. Attempts are found by their sessions, which reports keep by time,
+# none longer than two hours; and the last moment's are not there yet.
 SPENT_SINCE = """
-SELECT coalesce(sum(t.cost), 0)::numeric(16,4) FROM sessions s
-JOIN attempts t ON t.account_id = s.account_id AND t.call_id = s.call_id AND t.attempt = s.attempt
-WHERE s.account_id = %(account_id)s AND s.start_time >= %(since)s::timestamptz - interval '2 hours'
-  AND s.finish_time >= %(since)s AND s.campaign_id = %(campaign_id)s
+SELECT coalesce(sum(t.cost), 0)::numeric(16,4) FROM (
+    SELECT call_id, attempt FROM report_filters
+    WHERE account_id = %(account_id)s AND start_time >= %(since)s::timestamptz - interval '2 hours'
+      AND dial_campaign_id = %(campaign_id)s
+    UNION ALL
+    SELECT call_id, attempt FROM ended_sessions WHERE account_id = %(account_id)s
+) s JOIN attempts t ON t.account_id = %(account_id)s AND t.call_id = s.call_id AND t.attempt = s.attempt
+WHERE t.campaign_id = %(campaign_id)s AND t.ended_at >= %(since)s
 """
 
 # The whole installation's counters, for /metrics.

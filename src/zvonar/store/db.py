@@ -54,15 +54,16 @@ class Database:
     One connection is used whenever it is free, the others when it is not: each has caches of its own to keep warm.
     """
 
-    def __init__(self, dsn: str, *, size: int = 8) -> None:
+    def __init__(self, dsn: str, *, size: int = 8, session: LiteralString = _SESSION) -> None:
         self._dsn = dsn
+        self._session = session  # how PostgreSQL serves these connections
         self._looking: asyncio.Task[None] | None = None
         self._rung = float("-inf")  # loop time of the last statement that rang for events
         self._planned: asyncio.TimerHandle | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._busy = False  # whether the first connection is in use
-        self._first = _pool(dsn, 1, 1, checked=size <= 2)
-        self._others = _pool(dsn, 0, size - 1, checked=size <= 2) if size > 1 else None
+        self._first = _pool(dsn, 1, 1, session=session, checked=size <= 2)
+        self._others = _pool(dsn, 0, size - 1, session=session, checked=size <= 2) if size > 1 else None
 
     async def __aenter__(self) -> "Database":
         for pool in self._pools:
@@ -184,7 +185,7 @@ class Database:
     async def connect(self) -> Connection:
         """A connection beside the pool, for whoever has to hold one. Raises psycopg.OperationalError."""
         return await psycopg.AsyncConnection.connect(
-            self._dsn, autocommit=True, options=_SESSION, application_name="zvonar", **_DEADLINES
+            self._dsn, autocommit=True, options=self._session, application_name="zvonar", **_DEADLINES
         )
 
     async def notifications(self, *channels: LiteralString) -> AsyncIterator[str]:
@@ -218,7 +219,7 @@ class Database:
                 pause = min(pause * 2, 2.0)
 
 
-def _pool(dsn: str, least: int, most: int, *, checked: bool) -> _Pool:
+def _pool(dsn: str, least: int, most: int, *, session: LiteralString, checked: bool) -> _Pool:
     return AsyncConnectionPool(
         dsn,
         min_size=least,
@@ -232,7 +233,7 @@ def _pool(dsn: str, least: int, most: int, *, checked: bool) -> _Pool:
             **_DEADLINES,
             "autocommit": True,
             "prepare_threshold": 1,  # our statements are few and long: planning one costs what running it does
-            "options": _SESSION,
+            "options": session,
             "application_name": "zvonar",
         },
     )

@@ -105,7 +105,7 @@ WITH seen AS MATERIALIZED (
 ), {_TAKE}"""
 
 # The long way: each address that has something pending, as much as it may get now. Walking the addresses, not the
-# deliveries, keeps the backlog of a dead receiver out of the others' way.
+# deliveries, keeps the backlog of a dead receiver out of the others' way. CRMs have a lease of their own.
 LEASE: LiteralString = f"""
 WITH RECURSIVE addresses (address) AS (
     (SELECT address FROM deliveries WHERE state = 'pending' ORDER BY address LIMIT 1)
@@ -117,7 +117,7 @@ WITH RECURSIVE addresses (address) AS (
     SELECT a.address, a.room, p.delivery_id, p.next_at, p.behind
     FROM (SELECT address, coalesce(known.room, %(per_address)s) AS room FROM addresses
           LEFT JOIN unnest(%(addresses)s::text[], %(rooms)s::int[]) AS known (address, room) USING (address)
-          WHERE address IS NOT NULL) a
+          WHERE address IS NOT NULL AND NOT starts_with(address, 'amocrm:')) a
     {_SEEN}
 ), {_TAKE}"""
 
@@ -219,12 +219,9 @@ def _params(
     }
 
 
-async def settle(db: Database, tries: Sequence[Settlement], *, now: datetime) -> list[receivers.Disabled]:
-    """Record what tries came to; those whose lease has run out are left to its next holder.
-
-    Returns the receivers that were given up because of it.
-    """
-    params = {
+def settle_params(tries: Sequence[Settlement]) -> dict[str, object]:
+    """What SETTLE is told of these tries."""
+    return {
         "workers": [settled.worker_id for settled in tries],
         "delivery_ids": [settled.delivery.delivery_id for settled in tries],
         "untils": [settled.until for settled in tries],
@@ -237,6 +234,14 @@ async def settle(db: Database, tries: Sequence[Settlement], *, now: datetime) ->
         "latencies": [settled.latency for settled in tries],
         "answers": [settled.answer for settled in tries],
     }
+
+
+async def settle(db: Database, tries: Sequence[Settlement], *, now: datetime) -> list[receivers.Disabled]:
+    """Record what tries came to; those whose lease has run out are left to its next holder.
+
+    Returns the receivers that were given up because of it.
+    """
+    params = settle_params(tries)
     failed = [settled for settled in tries if settled.error is not None]
     if not failed:
         await db.execute(SETTLE, params)

@@ -17,7 +17,8 @@ from psycopg.types.json import Jsonb
 
 from zvonar.core.call import Next
 from zvonar.core.control import Cap
-from zvonar.core.leg import LegId
+from zvonar.core.facts import CallFacts
+from zvonar.core.leg import Leg, LegId
 from zvonar.core.money import Rate
 from zvonar.core.result import Disposition, Outcome, ScriptResult
 from zvonar.core.script import Step
@@ -124,6 +125,15 @@ SELECT end_leg(
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
 """
 
+# What the attempt has to tell beside the end of its leg, said before it in the same transaction. A plain call has
+# nothing to say here. The leg is locked first, as everywhere.
+SAY = """
+UPDATE attempts t SET cause = %(cause)s, facts = %(facts)s
+FROM (SELECT account_id, call_id, attempt FROM legs
+      WHERE account_id = %(account_id)s AND leg_id = %(leg_id)s AND phase <> 'ended' FOR NO KEY UPDATE) leg
+WHERE t.account_id = leg.account_id AND t.call_id = leg.call_id AND t.attempt = leg.attempt AND t.ended_at IS NULL
+"""
+
 # The rows for which transactions that end several legs, or place others, would wait for one another in a ring: in the
 # order in which every statement of the store takes them.
 END_LOCKS = """
@@ -188,7 +198,7 @@ WHERE a.account_id = ended.account_id AND after.trunks < 2
 # What was up when a dialer died, with what is needed to end it.
 LIVE = """
 SELECT l.account_id, l.leg_id, l.phase, l.trunk_id, l.epoch, l.placed_at, l.dialled_at, l.answered_at, l.rate,
-    c.campaign_id, c.phone, l.caller_id
+    c.campaign_id, c.phone, l.caller_id, l.target
 FROM legs l JOIN calls c ON c.account_id = l.account_id AND c.call_id = l.call_id
 WHERE l.gateway = %(gateway)s AND l.ended_at IS NULL AND l.direction = 'out'
 ORDER BY l.leg_id
@@ -223,6 +233,7 @@ class LiveLeg(Struct, frozen=True, kw_only=True):
     campaign_id: int
     phone: str
     caller_id: str | None
+    target: str | None  # of a transfer
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -238,7 +249,7 @@ class LegEnd(Struct, frozen=True, kw_only=True):
 
     account_id: int
     campaign_id: int
-    leg_id: LegId
+    leg_id: Leg
     outcome: Outcome
     ended_at: datetime
     answered_at: datetime | None
@@ -247,7 +258,10 @@ class LegEnd(Struct, frozen=True, kw_only=True):
     status_name: str | None = None
     steps: tuple[Step, ...] = ()
     recording: str | None = None
-    next: Next | None = None  # None: the attempt goes on to another leg
+    facts: CallFacts | None = None
+    next: Next | None = (
+        None  # None: the attempt goes on to another leg, or with the one that it was put through from
+    )
 
 
 async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Refusal:
@@ -310,7 +324,14 @@ async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     """End a leg with everything that follows from it; False where it had ended already."""
     quiet = db.quiet()
-    ended_now = bool(await db.value(END, _end_params(ended, quiet, now)))
+    params = _end_params(ended, quiet, now)
+    if _tells(ended):
+        async with db.transaction() as connection:
+            await connection.execute(SAY, params)
+            found = await (await connection.execute(END, params)).fetchone()
+            ended_now = bool(found and found[0])
+    else:
+        ended_now = bool(await db.value(END, params))
     db.ring_later(quiet)
     return ended_now
 
@@ -326,8 +347,16 @@ async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> No
         locks = {"account_id": ended[0].account_id, "leg_ids": [str(one.leg_id) for one in ended]}
         await connection.execute(END_LOCKS, locks)
         for one in ended:
-            await connection.execute(END, _end_params(one, quiet, now))
+            params = _end_params(one, quiet, now)
+            if _tells(one):
+                await connection.execute(SAY, params)
+            await connection.execute(END, params)
     db.ring_later(quiet)
+
+
+def _tells(ended: LegEnd) -> bool:
+    """Whether its attempt ends with more to say than the statement of every call takes."""
+    return ended.next is not None and (ended.outcome.cause is not None or ended.facts is not None)
 
 
 def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
@@ -354,6 +383,8 @@ def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
         "state": str(after.state) if after else None,
         "call_end": str(after.call_end) if after and after.call_end else None,
         "due_at": after.due_at if after else None,
+        "cause": outcome.cause,
+        "facts": None if ended.facts is None else Jsonb(msgspec.to_builtins(ended.facts)),
         "quiet": quiet,
         "now": now,
     }

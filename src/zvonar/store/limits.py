@@ -53,8 +53,8 @@ def using(columns: str) -> str:
 WITH owner AS (
     SELECT {columns}
     FROM accounts JOIN keys USING (account_id)
-    WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL
-      AND (expires_at IS NULL OR expires_at > %(now)s)
+    WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL AND blocked_at IS NULL
+      AND inactive_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)
 ), taken AS (
     INSERT INTO rate_limits AS r (scope, key_hash, hits, until)
     SELECT %(scope)s, %(key_hash)s, ARRAY[%(now)s::timestamptz], %(until)s FROM owner

@@ -37,6 +37,8 @@ class Rendered(Struct, frozen=True, kw_only=True):
 Renderer = Callable[[Event], Sequence[Rendered]]
 # Keeps what events mean to the house itself, in the transaction of their fan-out: once for each event.
 Recorder = Callable[[Connection, Sequence[Event]], Awaitable[None]]
+# Makes a renderer for a batch of events, with what it has to look up for them in the transaction of their fan-out.
+Look = Callable[[Connection, Sequence[Event]], Awaitable[Renderer]]
 
 
 class Unrendered(Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ async def fan_out(
     next_try: NextTry,
     limit: int = 500,
     record: Recorder | None = None,
+    look: Look | None = None,
 ) -> Batch:
     """Turn pending events into deliveries, each rendered once. Nothing where another process is at it.
 
@@ -190,6 +193,7 @@ async def fan_out(
         events = await rows(connection, _Pending, PENDING, {"limit": limit})
         if not events:
             return Batch(events=0, deliveries=0, parked=())
+        renderers = [render] if look is None else [render, await look(connection, events)]
         made: list[tuple[Event, Rendered]] = []
         done: list[int] = []
         aside: list[Unrendered] = []
@@ -203,7 +207,7 @@ async def fan_out(
                 )
                 continue
             try:
-                rendered = [_sound(one) for one in render(event)]
+                rendered = [_sound(one) for made_by in renderers for one in made_by(event)]
             except Exception as exc:  # whatever a dialect stumbles over; others' events must go on
                 tries = event.render_tries + 1
                 failed = Unrendered(

@@ -83,9 +83,13 @@ WITH cap AS (
         %(cap_seconds)s::integer[] || a.cap_seconds) AS k (attempts, seconds)
     WHERE a.account_id = %(account_id)s
 ), tried AS MATERIALIZED (
-    SELECT s.contact_phone AS phone, s.start_time FROM sessions s
-    WHERE s.account_id = %(account_id)s AND s.direction = 'out'
-      AND s.start_time > %(now)s::timestamptz - make_interval(secs => (SELECT max(seconds) FROM cap))
+    SELECT '+' || f.contact_phone_number AS phone, f.start_time FROM report_filters f
+    WHERE f.account_id = %(account_id)s AND f.attempt IS NOT NULL
+      AND f.start_time > %(now)s::timestamptz - make_interval(secs => (SELECT max(seconds) FROM cap))
+    UNION ALL
+    -- What has ended and is not in the report yet: a moment's worth.
+    SELECT t.phone, t.started_at FROM ended_sessions e JOIN attempts t USING (account_id, call_id, attempt)
+    WHERE e.account_id = %(account_id)s
 ), capped AS MATERIALIZED (
     SELECT DISTINCT phone FROM (
         SELECT tried.phone FROM cap

@@ -25,7 +25,9 @@ class Receiver(Struct, frozen=True, kw_only=True):
     failing_since: datetime | None
     last_failed_at: datetime | None  # to the minute
     disabled_at: datetime | None
-    reason: str | None  # gone (it answered 410), failing, operator
+    reason: (
+        str | None
+    )  # gone (it answered 410), failing, operator, unauthorised (its keys are taken no longer)
     waiting: int  # deliveries that wait for it
 
 
@@ -73,7 +75,7 @@ WHERE r.disabled_at IS NOT NULL AND d.account_id = r.account_id AND d.address = 
 
 DISABLE = """
 INSERT INTO receivers (account_id, address, disabled_at, reason)
-VALUES (%(account_id)s, %(address)s, %(now)s, 'operator')
+VALUES (%(account_id)s, %(address)s, %(now)s, %(reason)s)
 ON CONFLICT (account_id, address) DO UPDATE SET disabled_at = excluded.disabled_at, reason = excluded.reason
 WHERE receivers.disabled_at IS NULL
 """
@@ -150,18 +152,34 @@ async def set_strays_aside(db: Database) -> int:
 async def disable(db: Database, account_id: int, address: str, *, now: datetime) -> None:
     """Send nothing more to this address until it is enabled; what is for it waits."""
     async with db.transaction() as connection:
-        await connection.execute(DISABLE, {"account_id": account_id, "address": address, "now": now})
-        await connection.execute(SET_ASIDE, {"account_id": account_id, "address": address})
+        await set_aside(connection, account_id, address, reason="operator", now=now)
+
+
+async def set_aside(
+    connection: Connection, account_id: int, address: str, *, reason: str, now: datetime
+) -> None:
+    """The same, for whatever reason, in the caller's transaction."""
+    params = {"account_id": account_id, "address": address}
+    await connection.execute(DISABLE, {**params, "reason": reason, "now": now})
+    await connection.execute(SET_ASIDE, params)
 
 
 async def enable(db: Database, account_id: int, address: str, *, now: datetime) -> int:
     """Send to this address again; how many deliveries waited for it. Raises ReceiverNotFound."""
     async with db.transaction() as connection:
-        params = {"account_id": account_id, "address": address}
-        if not (await connection.execute(ENABLE, params)).rowcount:
+        waited = await reopen(connection, account_id, address, now=now)
+        if waited is None:
             raise ReceiverNotFound("zvonar deliveries addresses lists those that are disabled.")
-        found = await (await connection.execute(REOPEN, {**params, "now": now})).fetchone()
-        return int(found[0]) if found else 0
+        return waited
+
+
+async def reopen(connection: Connection, account_id: int, address: str, *, now: datetime) -> int | None:
+    """The same, in the caller's transaction; None where the address is not disabled."""
+    params = {"account_id": account_id, "address": address}
+    if not (await connection.execute(ENABLE, params)).rowcount:
+        return None
+    found = await (await connection.execute(REOPEN, {**params, "now": now})).fetchone()
+    return int(found[0]) if found else 0
 
 
 async def troubled(db: Database, account_id: int | None) -> list[Receiver]:

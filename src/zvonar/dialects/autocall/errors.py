@@ -13,6 +13,7 @@ log = structlog.get_logger(__name__)
 
 UNAUTHENTICATED = Text("Unauthenticated.", "Ключ не указан или неизвестен.")
 NOT_FOUND = Text("Not Found.", "Не найдено.")
+NOT_ALLOWED = Text("Method Not Allowed.", "Метод не поддерживается.")
 NO_MONEY = Text("There is not enough money on the balance.", "На балансе недостаточно средств.")
 TOO_MANY = Text("Too Many Attempts.", "Слишком много запросов.")
 TOO_LARGE = Text("The body is too large.", "Тело запроса слишком велико.")

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import re
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
@@ -171,10 +171,9 @@ class Operation(Struct, frozen=True, kw_only=True):
 
 def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
     """The operation as a route."""
-    path = re.sub(r"\{(\w+)\}", r"{\1:str}", operation.path)
 
     @route(
-        path,
+        _litestar(operation.path),
         http_method=[HttpMethod(operation.method)],
         status_code=200,  # the answer brings its own
         include_in_schema=False,  # we write our own
@@ -204,6 +203,25 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
             return await _changed(operation, asked, digest)
 
     return handle
+
+
+def allowing(path: str, operations: Sequence[Operation]) -> ControllerRouterHandler:
+    """What may be asked of a path, and what is said to anything else."""
+    methods = [HttpMethod(operation.method) for operation in operations if operation.path == path]
+    allowed = {"Allow": ", ".join(sorted([*(method.value for method in methods), HttpMethod.OPTIONS.value]))}
+    others = [method for method in HttpMethod if method not in methods]
+
+    @route(_litestar(path), http_method=others, status_code=200, include_in_schema=False)
+    async def allow(request: Req) -> Response[Any]:
+        if request.method == HttpMethod.OPTIONS:
+            return Response(None, status_code=204, headers=allowed)
+        raise Problem(405, errors.NOT_ALLOWED, headers=allowed)
+
+    return allow
+
+
+def _litestar(path: str) -> str:
+    return re.sub(r"\{(\w+)\}", r"{\1:str}", path)
 
 
 async def _caller(operation: Operation, service: Service, request: Req, now: datetime) -> Account | None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from zvonar.core.call import FINAL, CallState
 from zvonar.core.campaign import CampaignStatus, Waits
-from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.result import Disposition, ScriptResult, flashed
 from zvonar.store.call_facts import outcome_key
 from zvonar.store.campaign_facts import standing_key
 
@@ -91,7 +91,7 @@ def autocall_status(status: CampaignStatus, waits: Waits | None) -> AutocallStat
 
 def try_status(disposition: Disposition, script_result: ScriptResult) -> CallStatus:
     """What one ended attempt came to."""
-    if disposition is Disposition.answered:
+    if disposition is Disposition.answered or flashed(disposition, script_result):
         return _ANSWERED[script_result]
     return _UNANSWERED[disposition]
 

@@ -13,7 +13,7 @@ from itertools import product
 import msgspec
 
 from zvonar.core.call import CallState
-from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult
+from zvonar.core.result import CallEnd, Cause, Disposition, Outcome, ScriptResult, flashed
 from zvonar.dialects.callo import ours
 from zvonar.dialects.callo.words import Language, Text
 from zvonar.store.results import outcome_key
@@ -130,6 +130,15 @@ _DIALLED = {
     Disposition.lost: DialStatus.internal,  # our dialer died with it
 }
 _CAUSED = {
+    (Disposition.blocked, Cause.own_number): DialStatus.own_number,
+    (Disposition.blocked, Cause.duplicate): DialStatus.duplicate,
+    (Disposition.no_route, Cause.no_caller_id): DialStatus.no_caller_id,
+    (Disposition.synth_failed, Cause.clip_too_short): DialStatus.clip_too_short,
+    (Disposition.failed, Cause.call_too_short): DialStatus.max_time,
+    (Disposition.answered, Cause.too_short_talk): DialStatus.too_short_talk,
+    (Disposition.answered, Cause.without_press): DialStatus.without_press,
+    (Disposition.answered, Cause.press_and_long_talk): DialStatus.press_and_talk,
+    (Disposition.answered, Cause.long_talk): DialStatus.talk,
     (Disposition.blocked, Cause.stop_list): DialStatus.stop_list,
     (Disposition.blocked, Cause.global_stop_list): DialStatus.global_stop_list,
     (Disposition.blocked, Cause.destination): DialStatus.closed_destination,
@@ -164,6 +173,8 @@ def call_status(
         return _SUCCESS.get(script_result, CallStatus.compl_finished)
     if disposition is Disposition.answered:
         return _UNSUCCESSFUL.get(script_result, CallStatus.compl_nofinished)
+    if disposition is Disposition.failed and script_result is ScriptResult.error:
+        return CallStatus.duration_error  # its script could not be run at all
     return (
         CallStatus.attempts_exc
         if disposition is None
@@ -192,9 +203,11 @@ def dial_status(
             return (caused or DialStatus.stop_list) if stopped else DialStatus.removed
     if disposition is None:
         return DialStatus.attempts_over if call_end is CallEnd.attempts_exhausted else DialStatus.waiting
-    if disposition is Disposition.answered:
+    if caused is not None:
+        return caused
+    if disposition is Disposition.answered or flashed(disposition, script_result):
         return _HEARD[script_result]
-    return caused or _DIALLED[disposition]
+    return _DIALLED[disposition]
 
 
 def dial_status_is_known(state: CallState, disposition: Disposition | None) -> bool:

@@ -87,7 +87,7 @@ def _row(said: _Said, call: Result, reading: Reading) -> str:
     if call.steps is not None:
         script = reading.campaigns[call.campaign_id].settings.script
         ivr_data = reactions.ivr_data(script, call.steps)
-        action = None if script is None else reactions.action_type(script, call.steps)
+        action = reactions.action_type(script, call.steps)
     updated, created, completed = call.updated_at, call.created_at, call.completed_at
     cost = call.cost
     return said.template % (

@@ -55,8 +55,3 @@ class RpcError(ZvonarError):
 def _as_string(value: object) -> str:
     # "The user's value unchanged, typed string"; msgspec cannot write numbers beyond 64 bits.
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def not_served(field: str, value: object, sentence: str) -> RpcError:
-    """What the vendor's service knows and this one does not yet; better said than silently left out."""
-    return RpcError("error", field=field, value=value, error_message=sentence)

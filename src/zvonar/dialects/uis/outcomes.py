@@ -1,6 +1,16 @@
 """What does UIS call what came of a session? Disposition and script result as finish_reason and its company."""
 
-from zvonar.core.result import Disposition, ScriptResult
+from importlib.resources import files
+
+import msgspec
+
+from zvonar.core.result import Cause, Disposition, ScriptResult, flashed
+from zvonar.reports.ended import Came, Described
+
+# Russian names of countries, for cpn_country_name; a country that is not here has none.
+COUNTRIES = msgspec.json.decode(
+    files("zvonar.dialects.uis").joinpath("countries.json").read_bytes(), type=dict[str, str]
+)
 
 # `source`, by direction: an outgoing campaign, and a call to a virtual number.
 SOURCES = {"out": "auto_out_calls", "in": "va"}
@@ -36,9 +46,61 @@ _ANSWERED = {
 }
 
 
+# Where the reason is known better than by the disposition.
+_BY_CAUSE = {
+    Cause.stop_list: "numa_in_black_list",
+    Cause.global_stop_list: "locked_numb",
+    Cause.destination: "locked_numb",
+    Cause.no_tariff: "call_not_allowed_on_tp",
+    Cause.internal: "internal_error",
+}
+# Q.850, for what the network alone can say: the two ends of a line are told by the disposition.
+_BY_HANGUP = {
+    (Disposition.failed, 50): "out_call_not_allowed",  # facility not subscribed
+    (Disposition.failed, 52): "out_call_not_allowed",  # outgoing call barred
+    (Disposition.failed, 57): "out_call_not_allowed",  # bearer capability not authorised
+    (Disposition.congestion, 38): "net_lock",  # network out of order
+    (Disposition.congestion, 34): "max_out_call_reached",  # no circuit available
+    (Disposition.congestion, 42): "max_out_call_reached",  # switching equipment congestion
+}
+# The last employee who was called, where nobody was put through.
+_BY_TRANSFER = {
+    Disposition.busy: "operator_busy",
+    Disposition.no_answer: "operator_not_responsible",
+    Disposition.declined: "operator_disconnects",
+    Disposition.invalid_number: "operator_number_problems",
+    Disposition.unreachable: "sip_offline",
+    Disposition.congestion: "operator_channels_busy",
+    Disposition.cancelled: "transfer_disconnects",
+}
+
+
+def came_to(came: Came) -> str:
+    """Why a session ended, by everything that is known of it."""
+    if came.disposition is not Disposition.answered:
+        if came.cause in _BY_CAUSE:
+            return _BY_CAUSE[Cause(came.cause)]
+        by_hangup = _BY_HANGUP.get((came.disposition, came.hangup_cause or 0))
+        return by_hangup or finish_reason(came.disposition, came.script_result)
+    if came.transfer is None or came.transfer is Disposition.answered:
+        return finish_reason(came.disposition, came.script_result)
+    return _BY_TRANSFER.get(came.transfer, "no_success_operator_call")
+
+
+def describe(came: Came, country: str | None) -> Described:
+    """A session's end in the words of the report."""
+    return Described(
+        finish_reason=came_to(came),
+        source=SOURCES[came.direction],
+        country_name=COUNTRIES.get(country or ""),
+    )
+
+
 def finish_reason(disposition: Disposition, script_result: ScriptResult) -> str:
     """Why a session ended, by the vendor's mnemonic."""
-    return _ANSWERED[script_result] if disposition is Disposition.answered else _UNANSWERED[disposition]
+    if disposition is Disposition.answered or flashed(disposition, script_result):
+        return _ANSWERED[script_result]
+    return _UNANSWERED[disposition]
 
 
 def is_lost(disposition: Disposition) -> bool:

@@ -29,6 +29,8 @@ _REPLACED = 1.0  # seconds that another controller has the application before we
 
 class _Named(Struct):
     id: str = ""
+    name: str = ""  # PJSIP/<endpoint>-<number>
+    state: str = ""
 
 
 class _Aimed(Struct):
@@ -53,6 +55,7 @@ class Event(Struct):
     peer: _Named | None = None  # Dial: the channel that is dialled
     dialstatus: str = ""
     digit: str = ""
+    args: list[str] = []  # StasisStart: what the dialplan sent along
     playback: _Aimed | None = None
     recording: _StoredRecording | None = None
     cause: int | str | None = None  # ChannelDestroyed: Q.850
@@ -110,6 +113,7 @@ class AriClient:
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.on_connect: Callable[[], None] = lambda: None  # called at each new connection
+        self.on_stranger: Watcher = lambda _: None  # gets the StasisStart of a channel that nobody watches
         self.lost_at: datetime | None = None  # when the connection was last lost, by our clock
 
     async def __aenter__(self) -> "AriClient":
@@ -238,6 +242,8 @@ class AriClient:
                     watcher = self._watchers.get(channel_id)
                     if watcher is not None:
                         watcher(event)
+                    elif event.type == "StasisStart":
+                        self.on_stranger(event)
         log.warning("ari.disconnected")
         return False
 

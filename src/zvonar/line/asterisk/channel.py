@@ -11,11 +11,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from zvonar.core.leg import LegId
+from zvonar.core.facts import MachineReport
+from zvonar.core.leg import Leg
+from zvonar.core.machine import MachineDetection, OnMachine, Verdict
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient, Event
 from zvonar.line.keypad import Keypad
-from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, LineEnd
+from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, Line, LineEnd
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,8 @@ EVENTS = (
     "StasisStart",
 )
 EXIT_BRIDGE = "zvonar-exit"  # through which answered channels leave Asterisk's dial bridge
+MACHINE = "machine"  # context of the dialplan, and what a channel brings back from it
+INBOUND = "inbound"  # what a channel brings along that came in
 _ENTER = 3.0  # seconds from a snoop's creation to its StasisStart
 _END_FOLLOWS = 1.0  # seconds from a refusal to the end that explains it
 _HANG_UP = 10.0  # seconds for Asterisk to report the end of a channel that we hung up
@@ -41,6 +45,8 @@ _LOOK_AGAIN = 30.0  # seconds without Asterisk until a line whose fate nobody ca
 _BACK = 5.0  # seconds that a script waits for Asterisk to come back
 _DOUBT = 2.0  # seconds beyond the ring timeout for a channel that may never have been dialled
 _PAUSE = 0.1  # seconds between tries to hang up
+_LISTENED = 10.0  # seconds beyond all that a detector may listen, until its verdict is given up
+_RINGS = ("RINGING", "PROGRESS", "PROCEEDING")  # 180 and 183; some networks never say 180
 _TIMEOUT = 32  # AST_SOFTHANGUP_TIMEOUT, which a ChannelHangupRequest gives as its cause when time ran out
 
 
@@ -49,6 +55,7 @@ class Channel(Struct):
 
     id: str
     state: str = ""
+    name: str = ""
 
 
 decode_channel = msgspec.json.Decoder(Channel).decode
@@ -61,13 +68,13 @@ class Records(Protocol):
     def ari(self) -> AriClient:
         """The connection."""
 
-    async def fate(self, leg: LegId) -> cel.ChannelFacts | None:
+    async def fate(self, leg: Leg) -> cel.ChannelFacts | None:
         """What was written down of a channel that is gone."""
 
-    async def answered_at(self, leg: LegId) -> datetime:
+    async def answered_at(self, leg: Leg) -> datetime:
         """When a channel that is up was answered."""
 
-    async def discard(self, leg: LegId) -> None:
+    async def discard(self, leg: Leg) -> None:
         """End a channel that nobody wants."""
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -80,7 +87,7 @@ class Records(Protocol):
 class AsteriskLine(Keypad):
     """One channel. Events arrive by `_on`; whoever waits is woken by futures and the key queue."""
 
-    def __init__(self, gateway: Records, leg: LegId) -> None:
+    def __init__(self, gateway: Records, leg: Leg) -> None:
         super().__init__()
         self._gateway = gateway
         self._ari = gateway.ari
@@ -89,6 +96,9 @@ class AsteriskLine(Keypad):
         loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[datetime] = loop.create_future()
         self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
+        self._ringing: asyncio.Future[None] = loop.create_future()
+        self._verdict: asyncio.Future[list[str]] | None = None  # while somebody listens for a machine
+        self._bridge: str | None = None  # in which we have joined it to another
         self._playbacks: dict[str, asyncio.Future[str]] = {}
         self._left_dial_bridge = False
         self._started: set[str] = set()  # playbacks that Asterisk has confirmed
@@ -103,6 +113,12 @@ class AsteriskLine(Keypad):
 
     # What scripts use.
 
+    async def ringing(self) -> None:
+        either: set[asyncio.Future[Any]] = {self._ringing, self._answer, self._end}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._ringing.done() and not self._answer.done():
+            raise HungUp(self._end.result())
+
     async def answered(self) -> datetime:
         either: set[asyncio.Future[Any]] = {self._answer, self._end}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +127,15 @@ class AsteriskLine(Keypad):
         if not self._left_dial_bridge:
             self._left_dial_bridge = True
             await self._leave_dial_bridge()
+        return self._answer.result()
+
+    async def answer(self) -> datetime:
+        self._check()
+        self._left_dial_bridge = True  # it never was in it
+        answer = await self._ask("POST", f"channels/{self.leg}/answer")
+        if not answer.ok:
+            await self._refused(f"It would not answer: {answer.status}.")
+        self.answered_since(datetime.now(UTC))
         return self._answer.result()
 
     async def _leave_dial_bridge(self) -> None:
@@ -158,11 +183,19 @@ class AsteriskLine(Keypad):
             if finished.result() == "failed":
                 await self._refused("It could not play the clip.")
             return None
+        except asyncio.CancelledError:
+            self._gateway.begin(self._stop(playback))
+            raise
         finally:
             self._playbacks.pop(playback, None)
             self._started.discard(playback)
             if key is not None and not key.done():
                 key.cancel()
+
+    async def _stop(self, playback: str) -> None:
+        """Whoever waited for it does so no longer; nobody needs to hear the rest."""
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):
+            await self._ari.request("DELETE", f"playbacks/{playback}")
 
     async def start_recording(self) -> None:
         self._check()
@@ -195,7 +228,58 @@ class AsteriskLine(Keypad):
         if not answer.ok and not (known and answer.status == 409):
             await self._refused(f"It would not record: {answer.status}.")
 
-    async def hang_up(self) -> LineEnd:
+    async def detect_machine(self, settings: MachineDetection) -> MachineReport:
+        self._check()
+        beep = settings.on_machine is OnMachine.after_beep
+        variables = {"ZVONAR_AMD": settings.arguments}
+        if beep:
+            variables["ZVONAR_BEEP"] = f"{settings.beep_silence},1,{settings.beep_wait}"
+        # In the dialplan the channel is not ours, and would tell us nothing of keys and its end.
+        watched = await self._ask(
+            "POST", f"applications/{APP}/subscription", query={"eventSource": f"channel:{self.leg}"}
+        )
+        if not watched.ok:
+            await self._refused(f"It would not tell of the channel: {watched.status}.")
+        for name, value in variables.items():
+            query = {"variable": name, "value": value}
+            if not (answer := await self._ask("POST", f"channels/{self.leg}/variable", query=query)).ok:
+                await self._refused(f"It would not set a variable: {answer.status}.")
+        self._verdict = asyncio.get_running_loop().create_future()
+        try:
+            answer = await self._ask(
+                "POST", f"channels/{self.leg}/continue", query={"context": MACHINE, "extension": "s"}
+            )
+            if not answer.ok:
+                await self._refused(f"It would not listen: {answer.status}.")
+            patience = settings.total_time / 1000 + _LISTENED + (settings.beep_wait if beep else 0)
+            either: set[asyncio.Future[Any]] = {self._verdict, self._end}
+            await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+            if not self._verdict.done():
+                raise GatewayRefused("It did not come back from listening.")
+            status, cause, *_ = [*self._verdict.result(), "", ""]
+        finally:
+            self._verdict = None
+        known = {"HUMAN": Verdict.human, "MACHINE": Verdict.machine}
+        return MachineReport(verdict=known.get(status, Verdict.unknown), cause=cause[:80] or None)
+
+    async def tone(self, on: bool) -> None:
+        self._check()
+        answer = await self._ask("POST" if on else "DELETE", f"channels/{self.leg}/ring")
+        if not answer.ok:
+            await self._refused(f"It would not ring: {answer.status}.")
+
+    async def join(self, other: Line) -> None:
+        self._check()
+        self._bridge = f"{self.leg}-bridge"
+        answer = await self._ask("POST", f"bridges/{self._bridge}", query={"type": "mixing"})
+        if answer.ok:
+            both = {"channel": f"{self.leg},{other.leg}"}
+            answer = await self._ask("POST", f"bridges/{self._bridge}/addChannel", query=both)
+        if not answer.ok:
+            await self._refused(f"It would not connect: {answer.status}.")
+
+    async def hang_up(self, *, cause: int = 16) -> LineEnd:
         self._hanging_up = True
         loop = asyncio.get_running_loop()
         until, now = loop.time() + _LOOK_AGAIN, datetime.now(UTC)
@@ -203,7 +287,7 @@ class AsteriskLine(Keypad):
             try:
                 await self._ari.ready(until - loop.time())
                 answer = await self._ari.request(
-                    "DELETE", f"channels/{self.leg}", query={"reason_code": "16"}
+                    "DELETE", f"channels/{self.leg}", query={"reason_code": str(cause)}
                 )
                 # Where it is gone, its ChannelDestroyed is on the way, or was lost with a connection.
                 await asyncio.wait({self._end}, timeout=_END_FOLLOWS if answer.status == 404 else _HANG_UP)
@@ -235,10 +319,13 @@ class AsteriskLine(Keypad):
 
     def _on(self, event: Event) -> None:
         match event.type:
+            case "StasisStart" if event.args[:1] == [MACHINE]:
+                if self._verdict is not None and not self._verdict.done():
+                    self._verdict.set_result(event.args[1:])
             case "StasisStart" if not self._entered.done():
                 self._entered.set_result(None)
             case "ChannelDtmfReceived":
-                self._keys.put_nowait(event.digit)
+                self._press(event.digit)
             case "Dial" if event.dialstatus == "ANSWER":
                 self.answered_since(event.at)
             case "PlaybackFinished" if event.playback is not None:
@@ -247,6 +334,10 @@ class AsteriskLine(Keypad):
                     finished.set_result(event.playback.state)
             case "Dial" | "ChannelStateChange":
                 self._no_doubt()
+                if event.dialstatus in _RINGS or (
+                    event.channel is not None and event.channel.state == "Ringing"
+                ):
+                    self.rings()
             case "ChannelHangupRequest":
                 self._timed_out = event.cause == _TIMEOUT
             case "ChannelDestroyed":
@@ -289,6 +380,11 @@ class AsteriskLine(Keypad):
             self._doubtful.cancel()
             self._doubtful = None
 
+    def rings(self) -> None:
+        """It rings at the callee."""
+        if not self._ringing.done():
+            self._ringing.set_result(None)
+
     def answered_since(self, at: datetime) -> None:
         """The callee answered then."""
         self._no_doubt()
@@ -308,6 +404,13 @@ class AsteriskLine(Keypad):
             self.ended = end
             self._end.set_result(end)
             self._gateway.forget(self)
+            if self._bridge is not None:
+                self._gateway.begin(self._dissolve(self._bridge))
+
+    async def _dissolve(self, bridge: str) -> None:
+        """An empty bridge takes memory until somebody ends it."""
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # a new Asterisk has no bridges
+            await self._ari.request("DELETE", f"bridges/{bridge}")
 
     async def resync(self) -> None:
         """Look again after a lost connection: what happened meanwhile has sent no event."""

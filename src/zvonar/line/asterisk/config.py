@@ -30,7 +30,10 @@ DIRECTORIES = (
 )
 
 # Asterisk asks for these and complains when they are absent; empty means its defaults.
-EMPTY = ("acl.conf", "ccss.conf", "features.conf", "pjproject.conf", "udptl.conf", "websocket_client.conf")
+EMPTY = (
+    *("acl.conf", "amd.conf", "ccss.conf", "features.conf", "pjproject.conf", "udptl.conf"),
+    "websocket_client.conf",
+)
 
 
 class ConfigRefused(Invalid):

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import msgspec
 import structlog
 
 from zvonar.core.errors import Invalid
-from zvonar.core.leg import LegId
+from zvonar.core.leg import InboundLeg, Leg, LegId
 from zvonar.line.asterisk import cel
-from zvonar.line.asterisk.ari import Answer, AriClient
+from zvonar.line.asterisk.ari import Answer, AriClient, Event
 from zvonar.line.asterisk.channel import (
     APP,
     EVENTS,
     EXIT_BRIDGE,
+    INBOUND,
     AsteriskLine,
     Channel,
     decode_channel,
@@ -26,6 +28,7 @@ from zvonar.line.asterisk.channel import (
 from zvonar.line.asterisk.config import endpoint
 from zvonar.line.line import (
     AlreadyExists,
+    Arrival,
     Dialled,
     GatewayInDoubt,
     GatewayLost,
@@ -43,6 +46,10 @@ _LOOK_AGAIN = 30.0  # seconds without Asterisk until a line whose fate nobody ca
 _CEL_TRIES = 5  # looks for an end that Asterisk may be writing down this very moment
 _CEL_PAUSE = 0.1  # seconds between them
 
+_TARGET = re.compile(r"\+\d{3,15}|[A-Za-z0-9_.~-]{1,64}", re.ASCII)
+_TRUNK = re.compile(r"PJSIP/trunk-(\d{1,18})-[0-9a-f]+", re.ASCII)
+_NO_CIRCUIT = "34"  # Q.850
+
 _channels = msgspec.json.Decoder(list[Channel]).decode
 
 
@@ -54,10 +61,12 @@ class AsteriskGateway:
         self.ari = ari
         self._cel = cel_file
         self._recordings = recordings
-        self._lines: dict[LegId, AsteriskLine] = {}
-        self._unwanted: set[LegId] = set()  # to be discarded as soon as Asterisk is back
+        self._lines: dict[Leg, AsteriskLine] = {}
+        self._receive: Callable[[Arrival], None] | None = None
+        self._unwanted: set[Leg] = set()  # to be discarded as soon as Asterisk is back
         self._tasks: set[asyncio.Task[None]] = set()
         ari.on_connect = self._on_connect
+        ari.on_stranger = self._on_stranger
         if ari.connected:
             self._on_connect()
 
@@ -69,6 +78,9 @@ class AsteriskGateway:
     async def create(self, wanted: Dialled) -> AsteriskLine:
         if wanted.leg in self._lines:
             raise AlreadyExists()
+        # It stands in a SIP address, and comes from clients: nothing that could end it may come through.
+        if not _TARGET.fullmatch(wanted.phone):
+            raise GatewayRefused("It is neither a number nor a name.")
         line = self._line(wanted.leg)
         variables = {
             "PJSIP_HEADER(add,X-Zvonar-Leg)": str(wanted.leg),
@@ -145,6 +157,8 @@ class AsteriskGateway:
             state = decode_channel(answer.body).state
             if state == "Up":
                 line.answered_since(await self.answered_at(leg))
+            elif state == "Ringing":
+                line.rings()
             elif state == "Down" and rings_for is not None:
                 line.doubt(rings_for)
         except BaseException:
@@ -152,25 +166,46 @@ class AsteriskGateway:
             raise
         return line
 
-    async def discard(self, leg: LegId) -> None:
+    def on_arrival(self, receive: Callable[[Arrival], None]) -> None:
+        self._receive = receive
+
+    def _on_stranger(self, event: Event) -> None:
+        """A channel has come in, or one of a recording whose line has just ended."""
+        if event.channel is None or event.args[:1] != [INBOUND]:
+            return
+        trunk = _TRUNK.fullmatch(event.channel.name)
+        if trunk is None or self._receive is None:
+            # Nobody is there to decide yet: the carrier may try elsewhere, or soon again.
+            self.begin(self._refuse(event.channel.id))
+            return
+        called, caller, *_ = [*event.args[1:], "", ""]
+        line = self._line(InboundLeg(event.channel.id))
+        self._receive(Arrival(line=line, trunk_id=int(trunk[1]), called=called, caller=caller, at=event.at))
+
+    async def _refuse(self, channel: str) -> None:
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # its dialplan bounds it
+            await self.ari.request("DELETE", f"channels/{channel}", query={"reason_code": _NO_CIRCUIT})
+
+    async def discard(self, leg: Leg) -> None:
         try:
             await self.ari.request("DELETE", f"channels/{leg}")
         except (GatewayLost, GatewayInDoubt):
             self._unwanted.add(leg)
 
-    async def alive(self) -> list[LegId]:
+    async def alive(self) -> list[Leg]:
         answer = await self.ari.request("GET", "channels")
         if not answer.ok:
             raise GatewayRefused(f"It would not list its channels: {answer.status}.")
-        found = []
+        found: list[Leg] = []
         for channel in _channels(answer.body):
             try:
                 found.append(LegId.parse(channel.id))
             except Invalid:
-                continue
+                if _TRUNK.fullmatch(channel.name):  # not a recording's
+                    found.append(InboundLeg(channel.id))
         return found
 
-    def past(self, legs: Sequence[LegId]) -> dict[LegId, LineEnd]:
+    def past(self, legs: Sequence[Leg]) -> dict[Leg, LineEnd]:
         facts = cel.read(self._cel, channels=[str(leg) for leg in legs])
         return {
             leg: end_of(known)
@@ -178,7 +213,7 @@ class AsteriskGateway:
             if (known := facts.get(str(leg))) is not None and known.ended_at is not None
         }
 
-    async def fate(self, leg: LegId) -> cel.ChannelFacts | None:
+    async def fate(self, leg: Leg) -> cel.ChannelFacts | None:
         """What was written down of a channel that is gone; its end may be written this very moment."""
         for _ in range(_CEL_TRIES):
             known = await self._facts(leg)
@@ -187,16 +222,16 @@ class AsteriskGateway:
             await asyncio.sleep(_CEL_PAUSE)
         return known
 
-    async def answered_at(self, leg: LegId) -> datetime:
+    async def answered_at(self, leg: Leg) -> datetime:
         """When a channel that is up was answered: what was written down, else now."""
         known = await self._facts(leg)
         return (known and known.answered_at) or datetime.now(UTC)
 
-    async def _facts(self, leg: LegId) -> cel.ChannelFacts | None:
+    async def _facts(self, leg: Leg) -> cel.ChannelFacts | None:
         facts = await asyncio.to_thread(cel.read, self._cel, channels=[str(leg)])
         return facts.get(str(leg))
 
-    def recording(self, leg: LegId) -> str | None:
+    def recording(self, leg: Leg) -> str | None:
         file = self._recordings / f"{leg}.wav"
         return file.name if file.is_file() else None
 
@@ -213,7 +248,7 @@ class AsteriskGateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _line(self, leg: LegId) -> AsteriskLine:
+    def _line(self, leg: Leg) -> AsteriskLine:
         line = self._lines[leg] = AsteriskLine(self, leg)
         return line
 

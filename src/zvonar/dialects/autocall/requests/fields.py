@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Struct
@@ -83,13 +85,22 @@ def read(kind: type[T], given: Mapping[str, Any], *, strict: bool = True, under:
             errors[name] = [UNSTORABLE]
             continue
         try:
-            values[field.name] = msgspec.convert(value, field.type, strict=strict)
+            expected = field.type if strict else _present(field.type)
+            values[field.name] = msgspec.convert(value, expected, strict=strict)
         except (msgspec.ValidationError, RecursionError, OverflowError) as exc:
             where, why = _told(exc)
             errors.setdefault(f"{name}{where}", []).append(invalid(f"{name}{where}", why))
     if errors:
         raise Unprocessable(errors)
     return kind(**values)
+
+
+def _present(kind: Any) -> Any:
+    """A type without None: what is written in a query is there, and `null` is a word."""
+    kinds = [one for one in get_args(kind) if one is not type(None)]
+    if type(None) not in get_args(kind):
+        return kind
+    return reduce(or_, kinds)
 
 
 def clean(value: Any, depth: int = 0) -> bool:

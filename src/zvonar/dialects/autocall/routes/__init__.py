@@ -7,7 +7,7 @@ from litestar.exceptions import HTTPException
 
 from zvonar.dialects.autocall import docs, errors
 from zvonar.dialects.autocall.errors import Problem
-from zvonar.dialects.autocall.operations import KEY_KIND, Operation, Service, handler
+from zvonar.dialects.autocall.operations import KEY_KIND, Operation, Service, allowing, handler
 from zvonar.dialects.autocall.routes import (
     audio,
     autocalls,
@@ -49,7 +49,11 @@ def routes(service: Service) -> list[Router]:
 def _router(prefix: str, operations: Sequence[Operation], service: Service) -> Router:
     return Router(
         prefix,
-        route_handlers=[handler(operation, service) for operation in operations],
+        route_handlers=[
+            # First, or the server makes its own for the first handler of each path.
+            *(allowing(path, operations) for path in dict.fromkeys(one.path for one in operations)),
+            *(handler(operation, service) for operation in operations),
+        ],
         exception_handlers={
             Problem: errors.render,
             HTTPException: errors.render_http,

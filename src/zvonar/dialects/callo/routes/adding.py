@@ -41,7 +41,7 @@ from zvonar.dialects.callo.requests.individual import overrides
 from zvonar.dialects.callo.routes.common import BIGINT, KEY_KIND, Req, Service, opened
 from zvonar.dialects.callo.routes.known import Known
 from zvonar.dialects.callo.voices import voice_of
-from zvonar.store import accepting, accounts, trunks
+from zvonar.store import accepting, accounts, dids, trunks
 from zvonar.store.accepting import Acceptance, Accepted, Refusal, Request, Spoken
 from zvonar.store.accounts import Account
 from zvonar.store.calls import NewCall
@@ -51,6 +51,7 @@ from zvonar.store.db import StoreUnavailable
 log = structlog.get_logger(__name__)
 
 _GATHER = 0.01  # seconds from a call's acceptance to the ring for the dialer
+_ALLOWED = 3  # numbers that a subscriber is told he may call
 _LOOKS = 4  # at a campaign that changes while a call of it comes in
 
 _CALLED = frozenset({CampaignType.regular, CampaignType.pincode})
@@ -263,8 +264,16 @@ class Intake:
             overrides=None if individual == CallOverrides() else individual,
             clip_id=clip_id,
         )
-        allowed = list(settings.incoming_numbers) or caller_ids.whole(pool)[:3]
-        return new, says, allowed
+        return new, says, await self._allowed(account, campaign, pool)
+
+    async def _allowed(self, account: Account, campaign: Campaign, pool: list[str]) -> list[str]:
+        """What a subscriber may call to confirm: the campaign's numbers, the account's, or those that it shows."""
+        if campaign.type is not CampaignType.pincode_incoming:
+            return []
+        if campaign.settings.incoming_numbers:
+            return list(campaign.settings.incoming_numbers)
+        own = [did.phone for did in await dids.of_account(self._db, account.account_id)]
+        return (own or caller_ids.whole(pool))[:_ALLOWED]
 
     async def _reactions(
         self, account: Account, settings: CampaignSettings, asked: CallForm, *, trial: bool

@@ -152,9 +152,8 @@ CREATE TABLE crm_links (
     PRIMARY KEY (account_id, from_id, to_kind, to_id)
 );
 
--- No foreign keys: notes come in batches, only to cards that are there, and cards stay.
 CREATE TABLE crm_notes (
-    account_id bigint NOT NULL,
+    account_id bigint NOT NULL REFERENCES accounts,
     note_id bigint NOT NULL DEFAULT nextval('crm_note_ids'),
     kind crm_kind NOT NULL,
     card_id bigint NOT NULL,

@@ -1,0 +1,1 @@
+"""What did a UIS client send? JSON, then the envelope, then a method's parameters, each with its own errors."""

@@ -1,0 +1,127 @@
+"""Which tags does a session get by itself? Those of the account's rules that it fits."""
+
+import operator
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+from psycopg.types.json import Jsonb
+
+from zvonar.reports.writing import Row
+from zvonar.store.db import Connection, Database, rows
+
+# Rules of accounts, in the order in which they were made.
+OF_ACCOUNTS = """
+SELECT r.account_id, r.tag_id, t.name AS tag_name, r.conditions FROM tag_rules r
+JOIN tags t ON t.account_id = r.account_id AND t.tag_id = r.tag_id
+WHERE r.account_id = ANY(%(accounts)s::bigint[]) ORDER BY r.rule_id
+"""
+
+ADD = """
+INSERT INTO tag_rules (account_id, tag_id, conditions) VALUES (%(account_id)s, %(tag_id)s, %(conditions)s)
+RETURNING rule_id
+"""
+
+REMOVE = "DELETE FROM tag_rules WHERE account_id = %(account_id)s AND rule_id = %(rule_id)s"
+
+
+class Condition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has to be true of a field of the session's row."""
+
+    field: str  # a column of the report
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "in", "contains"]
+    value: bool | int | float | str | list[str | int] | None = None
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """A tag, and when a session gets it: when all of these are true."""
+
+    account_id: int
+    tag_id: int
+    tag_name: str
+    conditions: list[Any]
+
+
+_ORDERED: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def fits(row: Row, condition: Condition) -> bool:
+    """Whether the row is so. What is unknown is equal to null only."""
+    known, value = row.get(condition.field), condition.value
+    match condition.operator:
+        case "=":
+            return known == value
+        case "!=":
+            return known is not None and known != value
+        case "in":
+            return isinstance(value, list) and known in value
+        case "contains":
+            return isinstance(known, str) and isinstance(value, str) and value.casefold() in known.casefold()
+        case _:
+            numbers = isinstance(known, int | float | Decimal) and isinstance(value, int | float)
+            texts = isinstance(known, str) and isinstance(value, str)
+            return (numbers or texts) and _ORDERED[condition.operator](known, value)
+
+
+async def tag(connection: Connection, made: Sequence[Row], *, now: datetime) -> None:
+    """Give rows the tags of the rules that they fit, beside those that they have."""
+    accounts = sorted({row["account_id"] for row in made})
+    found = await rows(connection, Rule, OF_ACCOUNTS, {"accounts": accounts})
+    rules = [(rule, msgspec.convert(rule.conditions, list[Condition])) for rule in found]
+    for row in made:
+        tags = list(row.get("tags") or [])
+        for rule, conditions in rules:
+            mine = rule.account_id == row["account_id"]
+            if mine and all(fits(row, one) for one in conditions) and rule.tag_id not in _ids(tags):
+                tags.append(tagged(rule.tag_id, rule.tag_name, by_rule=True, now=now))
+        if tags:
+            row["tags"] = tags
+
+
+def _ids(tags: Sequence[dict[str, Any]]) -> set[int]:
+    return {tag["tag_id"] for tag in tags}
+
+
+def tagged(
+    tag_id: int,
+    tag_name: str,
+    *,
+    by_rule: bool,
+    now: datetime,
+    user: tuple[int, str] | None = None,
+    employee: tuple[int, str] | None = None,
+) -> dict[str, Any]:
+    """A tag as a row has it, set now by a rule, a user or an employee."""
+    return {
+        "tag_id": tag_id,
+        "tag_name": tag_name,
+        "tag_type": "auto" if by_rule else "manual",
+        "tag_change_time": now.replace(microsecond=0).isoformat(),
+        "tag_user_id": user[0] if user else None,
+        "tag_user_login": user[1] if user else None,
+        "tag_employee_id": employee[0] if employee else None,
+        "tag_employee_full_name": employee[1] if employee else None,
+    }
+
+
+async def add(db: Database, account_id: int, tag_id: int, conditions: Sequence[Condition]) -> int:
+    """A new rule for sessions to come; its id."""
+    params = {
+        "account_id": account_id,
+        "tag_id": tag_id,
+        "conditions": Jsonb(msgspec.to_builtins(conditions)),
+    }
+    return int(await db.value(ADD, params))
+
+
+async def remove(db: Database, account_id: int, rule_id: int) -> bool:
+    """Forget a rule; tags that it has set stay."""
+    return await db.execute(REMOVE, {"account_id": account_id, "rule_id": rule_id}) == 1

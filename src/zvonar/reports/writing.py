@@ -1,0 +1,254 @@
+"""How does a session come into the report's tables and change there? Both tables, map and revision at once.
+
+A row is a mapping of columns (`reports.columns`) to values: moments aware, phones digits, arrays lists, nested values
+lists of dicts. The narrow row is made of the wide one here and nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, LiteralString
+
+import msgspec
+from msgspec import Struct
+
+from zvonar.reports.columns import COLUMNS, KEY, WORDS, Kept, narrow_columns
+from zvonar.reports.words import Word, Words
+from zvonar.store.db import Connection, Database, rows
+
+Row = dict[str, Any]
+
+# Sessions that are new: what is known by its id is not put in again.
+START = """
+INSERT INTO session_starts (session_id, account_id, start_time)
+SELECT * FROM unnest(%(session_ids)s::bigint[], %(accounts)s::bigint[], %(starts)s::timestamptz[])
+ON CONFLICT (session_id) DO NOTHING RETURNING session_id
+"""
+
+PUT_ROWS = "INSERT INTO report_rows SELECT * FROM json_populate_recordset(NULL::report_rows, %(rows)s::json)"
+PUT_FILTERS = """
+INSERT INTO report_filters SELECT * FROM json_populate_recordset(NULL::report_filters, %(rows)s::json)
+"""
+
+# A month of an account has changed: totals that were counted before are not right any more.
+REVISE = """
+INSERT INTO report_revisions AS r (account_id, month)
+SELECT DISTINCT account_id, month FROM unnest(%(accounts)s::bigint[], %(months)s::date[]) AS t (account_id, month)
+ORDER BY account_id, month
+ON CONFLICT (account_id, month) DO UPDATE SET revision = r.revision + 1
+"""
+
+# Wide rows that are about to change, locked in one order.
+LOCK = """
+SELECT r.session_id, to_json(r) AS row FROM session_starts s
+JOIN report_rows r ON r.account_id = s.account_id AND r.start_time = s.start_time AND r.session_id = s.session_id
+WHERE s.session_id = ANY(%(session_ids)s::bigint[]) ORDER BY r.session_id FOR UPDATE OF r
+"""
+
+# A lost call is dealt with when somebody talks to the same contact for the first time after it. Looked at are lost
+# calls that came now (a later call may be here already), and those that a call of now may have dealt with.
+SETTLE = """
+WITH talked AS (
+    SELECT * FROM unnest(%(talked_accounts)s::bigint[], %(talked_contacts)s::text[], %(talked_ats)s::timestamptz[])
+        AS t (account_id, contact, at)
+), lost AS (
+    SELECT f.account_id, f.start_time, f.session_id, f.finish_time, f.contact_phone_number
+    FROM talked t JOIN report_filters f ON f.account_id = t.account_id AND f.contact_phone_number = t.contact
+        AND f.start_time < t.at AND f.start_time > t.at - interval '90 days'
+    WHERE f.is_lost AND (f.lost_call_processing_duration IS NULL OR %(again)s)
+    UNION
+    SELECT f.account_id, f.start_time, f.session_id, f.finish_time, f.contact_phone_number
+    FROM unnest(%(lost_accounts)s::bigint[], %(lost_starts)s::timestamptz[], %(lost_ids)s::bigint[])
+        AS l (account_id, start_time, session_id)
+    JOIN report_filters f ON f.account_id = l.account_id AND f.start_time = l.start_time
+        AND f.session_id = l.session_id
+), dealt AS (
+    SELECT l.account_id, l.start_time, l.session_id,
+        greatest(extract(epoch FROM s.at - coalesce(l.finish_time, l.start_time)), 0)::integer AS seconds
+    FROM lost l, LATERAL (
+        SELECT f.start_time + coalesce(f.wait_duration, 0) * interval '1 second' AS at FROM report_filters f
+        WHERE f.account_id = l.account_id AND f.contact_phone_number = l.contact_phone_number AND NOT f.is_lost
+          AND f.start_time > l.start_time AND f.start_time < l.start_time + interval '90 days'
+        ORDER BY f.start_time LIMIT 1) s
+), narrow AS (
+    UPDATE report_filters f SET lost_call_processing_duration = d.seconds FROM dealt d
+    WHERE f.account_id = d.account_id AND f.start_time = d.start_time AND f.session_id = d.session_id
+      AND f.lost_call_processing_duration IS DISTINCT FROM d.seconds
+    RETURNING f.account_id, f.start_time, f.session_id, d.seconds
+)
+UPDATE report_rows r SET lost_call_processing_duration = n.seconds FROM narrow n
+WHERE r.account_id = n.account_id AND r.start_time = n.start_time AND r.session_id = n.session_id
+RETURNING r.account_id, date_trunc('month', r.start_time)::date AS month
+"""
+
+ENSURE_MONTH = "SELECT ensure_session_month(%(at)s)"
+
+_WIDE = tuple(name for name in COLUMNS if name not in KEY)
+_NARROW: tuple[LiteralString, ...] = tuple(name for name in narrow_columns() if name not in KEY)
+
+
+def _update(table: LiteralString, names: Sequence[LiteralString]) -> LiteralString:
+    listed: LiteralString = ", ".join(names)
+    values: LiteralString = ", ".join(["x." + name for name in names])
+    return (
+        "UPDATE " + table + " t SET (" + listed + ") = ROW(" + values + ")"
+        " FROM json_populate_recordset(NULL::" + table + ", %(rows)s::json) x"
+        " WHERE t.account_id = x.account_id AND t.start_time = x.start_time AND t.session_id = x.session_id"
+    )
+
+
+CHANGE_ROWS = _update("report_rows", _WIDE)
+CHANGE_FILTERS = _update("report_filters", _NARROW)
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What becomes of a session's row."""
+
+    account_id: int
+    session_id: int
+    patch: Callable[[Row], Mapping[str, Any]]  # of the row as it is: the columns that change
+
+
+class _Locked(Struct, frozen=True, kw_only=True):
+    session_id: int
+    row: Row
+
+
+class _Started(Struct, frozen=True, kw_only=True):
+    session_id: int
+
+
+class _Touched(Struct, frozen=True, kw_only=True):
+    account_id: int
+    month: date
+
+
+class Writer:
+    """Writes rows; one for a process, because it remembers codes and months."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.words = Words()
+        self._months: set[date] = set()
+
+    async def prepare(self, starts: Iterable[datetime]) -> None:
+        """Make the months of these moments, before the transaction that writes into them."""
+        for month in sorted({month_of(start) for start in starts} - self._months):
+            await self.db.execute(ENSURE_MONTH, {"at": datetime(month.year, month.month, 1, tzinfo=UTC)})
+            self._months.add(month)
+
+    async def put(self, connection: Connection, new: Sequence[Row], *, again: bool = False) -> list[Row]:
+        """Put in those that are not there yet, by session id, inside a transaction; which ones they were.
+
+        `again`: calls of long ago come in, so what is known of lost ones is looked at once more.
+        """
+        given = {int(row["session_id"]): row for row in new}
+        asked = {
+            "session_ids": list(given),
+            "accounts": [row["account_id"] for row in given.values()],
+            "starts": [row["start_time"] for row in given.values()],
+        }
+        started = await rows(connection, _Started, START, asked)
+        fresh = [given[one.session_id] for one in started]
+        if fresh:
+            wide, narrow = await self._both(connection, fresh)
+            await connection.execute(PUT_ROWS, {"rows": wide})
+            await connection.execute(PUT_FILTERS, {"rows": narrow})
+            await self._revise(connection, fresh, await _settle(connection, fresh, again=again))
+        return fresh
+
+    async def change(self, connection: Connection, changes: Sequence[Change]) -> set[int]:
+        """Change rows inside a transaction; the ids of those that there are. Another account's are not."""
+        by_id: dict[int, list[Change]] = {}
+        for change in changes:
+            by_id.setdefault(change.session_id, []).append(change)
+        found = await rows(connection, _Locked, LOCK, {"session_ids": sorted(by_id)})
+        changed: list[Row] = []
+        for locked in found:
+            mine = [one for one in by_id[locked.session_id] if one.account_id == locked.row["account_id"]]
+            if not mine:
+                continue
+            row = {**locked.row, "start_time": datetime.fromisoformat(locked.row["start_time"])}
+            for one in mine:
+                row.update(one.patch(row))
+            changed.append(row)
+        if changed:
+            wide, narrow = await self._both(connection, changed)
+            await connection.execute(CHANGE_ROWS, {"rows": wide})
+            await connection.execute(CHANGE_FILTERS, {"rows": narrow})
+            await self._revise(connection, changed, [])
+        return {row["session_id"] for row in changed}
+
+    async def _both(self, connection: Connection, some: Sequence[Row]) -> tuple[str, str]:
+        """The rows as JSON for both tables."""
+        said = {
+            (row["account_id"], name, text, month_of(row["start_time"]))
+            for row in some
+            for name, text in row.items()
+            if text is not None and name in WORDS
+        }
+        codes = await self.words.codes(connection, said)
+        return _json(some), _json([narrow_row(row, codes) for row in some])
+
+    async def _revise(self, connection: Connection, some: Sequence[Row], more: Sequence[_Touched]) -> None:
+        touched = {(row["account_id"], month_of(row["start_time"])) for row in some}
+        touched |= {(one.account_id, one.month) for one in more}
+        ordered = sorted(touched)
+        await connection.execute(
+            REVISE, {"accounts": [one[0] for one in ordered], "months": [one[1] for one in ordered]}
+        )
+
+
+def month_of(at: datetime) -> date:
+    """The first day of its UTC month."""
+    return at.astimezone(UTC).date().replace(day=1)
+
+
+def narrow_row(row: Row, codes: Mapping[Word, int]) -> Row:
+    """The narrow row of a wide one."""
+    account = row["account_id"]
+    found: Row = {}
+    for name, value in row.items():
+        if value is None:
+            continue
+        column = COLUMNS[name]
+        if column.kept is Kept.itself:
+            found[name] = value
+        elif column.kept is Kept.word:
+            found[name] = codes[account, name, value]
+        elif column.ids is not None and value:
+            found[column.ids] = _ids(value, column.id_key)
+    return found
+
+
+def _ids(nested: Sequence[Any], key: str | None) -> list[Any]:
+    if key is None:
+        return list(nested)
+    return sorted({one[key] for one in nested if one.get(key) is not None})
+
+
+def _json(some: Sequence[Row]) -> str:
+    return msgspec.json.encode(some, enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    raise TypeError(type(value).__name__)
+
+
+async def _settle(connection: Connection, fresh: Sequence[Row], *, again: bool) -> list[_Touched]:
+    known = [row for row in fresh if row.get("contact_phone_number")]
+    talked = [row for row in known if not row["is_lost"]]
+    lost = [row for row in known if row["is_lost"]]
+    return await rows(
+        connection,
+        _Touched,
+        SETTLE,
+        {
+            "talked_accounts": [row["account_id"] for row in talked],
+            "talked_contacts": [row["contact_phone_number"] for row in talked],
+            "talked_ats": [row["start_time"] for row in talked],
+            "lost_accounts": [row["account_id"] for row in lost],
+            "lost_starts": [row["start_time"] for row in lost],
+            "lost_ids": [row["session_id"] for row in lost],
+            "again": again,
+        },
+    )

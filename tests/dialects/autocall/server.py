@@ -1,0 +1,36 @@
+"""One process of the API, on a socket that a test has opened: `python server.py DSN DIRECTORY DESCRIPTOR`."""
+
+import asyncio
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from litestar import Litestar
+
+from zvonar.dialects.autocall import routes
+from zvonar.speech.clips import ClipCache
+from zvonar.speech.converter import Converter
+from zvonar.speech.library import Library
+from zvonar.speech.synthesis import NullSynthesiser
+from zvonar.store.db import Database
+
+
+async def serve(dsn: str, directory: Path, descriptor: int) -> None:
+    async with Database(dsn, size=12) as db:
+        library = Library(
+            db,
+            ClipCache(directory / "clips", NullSynthesiser()),
+            directory=directory / "uploads",
+            converter=Converter(),
+        )
+        service = routes.Service(db=db, now=lambda: datetime.now(UTC), library=library)
+        app = Litestar(routes.routes(service), openapi_config=None, logging_config=None)
+        listening = socket.socket(fileno=descriptor)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+        await server.serve(sockets=[listening])
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

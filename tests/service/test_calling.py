@@ -1,0 +1,268 @@
+"""Does every campaign type really call, listen and react? Through the dialect, a real Asterisk and the town."""
+
+import json
+import subprocess
+import time
+import urllib.parse
+from typing import Any
+
+import pytest
+
+from zvonar.line.asterisk import town
+
+from .house import House
+from .processes import until
+
+pytestmark = pytest.mark.timeout(240)
+CALL = 60.0  # seconds for one call, on a machine that does much else
+OURS = "+70009990001"
+ALWAYS = {"window": {"start": "00:00:00", "end": "00:00:00"}, "ring_timeout": 8, "max_call_time": 40}
+_numbers = iter(range(9000, 10_000))
+
+
+def number(digit: int, *, ring: int = 0) -> str:
+    return town.number(next(_numbers), ring, digit)
+
+
+class Campaign:
+    """A campaign of a test, spoken to as a client of Callo does."""
+
+    def __init__(self, house: House, kind: str, **settings: Any) -> None:
+        self.house = house
+        file = house.room / "calling.json"
+        file.write_text(json.dumps({**ALWAYS, **settings}))
+        name = f"{kind} {next(_numbers)}"
+        account = house.account["account_id"]
+        made = house.json(
+            "campaign", "add", "--account", account, "--name", name, "--type", kind, "--settings", file
+        )
+        self.id = made["id"]
+
+    def ask(self, path: str, **fields: Any) -> tuple[int, Any]:
+        key = self.house.account["callo_public_key"]
+        query = urllib.parse.urlencode({"public_key": key, "campaign_id": self.id, **fields})
+        status, body = self.house.get(f"/manager/cabapi_external/api/v1/phones/{path}/?{query}")
+        return status, json.loads(body)
+
+    def call(self, path: str, phone: str, **fields: Any) -> dict[str, Any]:
+        """Add a call and wait for its end; its row."""
+        status, answer = self.ask(path, phone=phone, **fields)
+        assert status == 200, answer
+        return self.ended(answer.get("data", answer)["call_id"])
+
+    def ended(self, call_id: int) -> dict[str, Any]:
+        until(lambda: self.row(call_id)["status"] != "in_process", CALL, about=lambda: self.row(call_id))
+        self.check()
+        return self.row(call_id)
+
+    def row(self, call_id: int) -> dict[str, Any]:
+        status, rows = self.ask("call_by_id", call_id=call_id, expand=1)
+        assert status == 200, rows
+        row: dict[str, Any] = rows[0]
+        return row
+
+    def check(self) -> None:
+        """The money is right and nothing is left up."""
+        for account in self.house.rows("SELECT * FROM accounts"):
+            assert account["held"] == account["at_risk"] == 0, account
+        assert self.house.value("SELECT coalesce(sum(amount), 0) FROM ledger") == self.house.value(
+            "SELECT sum(balance) FROM accounts"
+        )
+        assert self.house.value("SELECT count(*) FROM legs WHERE ended_at IS NULL") == 0
+        assert self.house.value("SELECT sum(in_use) FROM trunks") == 0
+
+
+@pytest.mark.parametrize(
+    ("digit", "code", "status", "dial"),
+    [(9, "1234", "pincode_ok", 5), (9, "4321", "pincode_nook", 5), (0, "1234", "attempts_exc", 19)],
+)
+def test_a_pin_is_asked_for(service: House, digit: int, code: str, status: str, dial: int) -> None:
+    campaign = Campaign(service, "pincode", pin={"tries": 1, "timeout": 3})
+    row = campaign.call("confirm", number(digit), pincode=code)
+    assert (row["status"], row["dial_status"]) == (status, dial)
+
+
+def test_one_key_confirms(service: House) -> None:
+    campaign = Campaign(service, "pincode_short", pin={"tries": 1, "timeout": 3})
+    assert campaign.call("confirm", number(1))["status"] == "pincode_ok"
+
+
+def test_a_code_is_dictated(service: House) -> None:
+    campaign = Campaign(service, "tellcode", tell={"times": 1})
+    row = campaign.call("tellcode", number(0), pincode="4071")
+    assert (row["status"], row["dial_status"]) == ("compl_finished", 10)
+
+
+def test_a_flashcall_rings_from_its_code_and_is_never_answered(service: House) -> None:
+    campaign = Campaign(service, "flashcall")
+    status, answer = campaign.ask("flashcall", phone=number(3), phone_suffix="0421")
+    assert (status, answer["data"]["pincode"]) == (200, "0421")
+    row = campaign.ended(answer["data"]["call_id"])
+    assert (row["status"], row["dial_status"], row["duration"]) == ("compl_finished", 10, 0)
+    shown = service.value("SELECT caller_id FROM attempts WHERE call_id = %s", row["call_id"])
+    assert shown.endswith("0421")
+
+
+def test_who_answers_a_flashcall_is_hung_up_at_once(service: House) -> None:
+    campaign = Campaign(service, "flashcall", flash={"rings": 20})
+    row = campaign.call("flashcall", number(0))
+    assert (row["status"], row["dial_status"]) == ("compl_finished", 10)
+    assert row["duration"] <= 2
+
+
+def test_a_suffix_that_no_number_has_is_an_error_of_that_parameter(service: House) -> None:
+    campaign = Campaign(service, "flashcall", caller_ids=["+70009991111"])
+    status, answer = campaign.ask("flashcall", phone=number(3), phone_suffix="0421")
+    assert (status, answer["status"]) == (400, "error")
+    assert "phone_suffix" in answer["data"]
+
+
+# The subscriber calls us.
+
+
+def town_call(house: House, caller: str, called: str, *options: str) -> Any:
+    done = house.command("town", "call", caller, called, *options, "--json")
+    return json.loads(done.stdout)
+
+
+def awaited(house: House, phone: str, **settings: Any) -> tuple[Campaign, int]:
+    campaign = Campaign(house, "pincode_incoming", incoming_numbers=[OURS], **settings)
+    status, answer = campaign.ask("confirm", phone=phone, **settings.pop("form", {}))
+    assert status == 200, answer
+    assert answer["data"]["allowed_phones_for_call"] == [OURS]
+    return campaign, answer["data"]["call_id"]
+
+
+def received(house: House) -> None:
+    """The dialer has seen the campaign."""
+    time.sleep(1.5)
+
+
+def test_a_subscriber_who_calls_is_recognised_and_rejected(service: House) -> None:
+    phone = number(0)
+    campaign, call_id = awaited(service, phone)
+    received(service)
+    seen = town_call(service, phone, OURS)
+    assert not seen["answered"]
+    row = campaign.ended(call_id)
+    assert (row["status"], row["dial_status"]) == ("pincode_ok", 5)
+
+
+def test_a_subscriber_who_calls_is_answered_where_the_campaign_says_so(service: House) -> None:
+    phone = number(0)
+    campaign, call_id = awaited(service, phone, incoming={"answer": True})
+    received(service)
+    seen = town_call(service, phone, OURS)
+    assert seen["answered"]
+    assert campaign.ended(call_id)["status"] == "pincode_ok"
+
+
+@pytest.mark.parametrize(("digits", "status"), [("4321#", "pincode_ok"), ("1111", "pincode_nook")])
+def test_a_subscriber_who_calls_enters_the_code(service: House, digits: str, status: str) -> None:
+    phone = number(0)
+    campaign = Campaign(service, "pincode_incoming", incoming_numbers=[OURS], pin={"tries": 1, "timeout": 5})
+    _, answer = campaign.ask("confirm", phone=phone, pincode="4321")
+    received(service)
+    assert town_call(service, phone, OURS, "--digits", digits)["answered"]
+    assert campaign.ended(answer["data"]["call_id"])["status"] == status
+
+
+def test_a_number_that_is_nobodys_is_refused(service: House) -> None:
+    seen = town_call(service, number(0), "+74950000000")
+    assert (seen["answered"], seen["sip_code"]) == (False, 404)
+
+
+# Reactions, transfers, machines.
+
+
+def asking(**reaction: Any) -> dict[str, Any]:
+    return {
+        "script": {
+            "nodes": {
+                "1": {
+                    "prompt": {"text": "Нажмите один."},
+                    "keys": {"1": reaction},
+                    "repeats": 0,
+                    "timeout": 3,
+                }
+            }
+        }
+    }
+
+
+def test_a_transfer_joins_both_and_records_both(service: House) -> None:
+    target = number(7)
+    campaign = Campaign(service, "regular", record=True, **asking(transfer={"phone": target}))
+    row = campaign.call("call", number(1))
+    assert (row["status"], row["dial_status"], row["button_num"]) == ("user", 5, 1)
+    assert row["action_type"] == "call_phone"
+    [element] = row["ivr_data"]
+    assert (element["to_phone"], element["transfer_status"]) == (target, "answered")
+    assert element["transfer_duration"] >= 1
+    [told] = service.value("SELECT facts FROM attempts WHERE call_id = %s", row["call_id"])["transfers"]
+    directory = service.home / "gateway/spool/recording"
+    for name in (told["recording"], f"{row['call_id']}.1.1.wav"):
+        assert (directory / name).stat().st_size > 1000
+    assert town.invites(service.home / "town")[told["leg"]] == 1
+
+
+@pytest.mark.parametrize(("digit", "came_to"), [(2, "busy"), (4, "invalid_number")])
+def test_a_transfer_to_whom_nobody_reaches_keeps_the_choice(service: House, digit: int, came_to: str) -> None:
+    campaign = Campaign(service, "regular", **asking(transfer={"phone": number(digit)}))
+    row = campaign.call("call", number(1))
+    assert (row["status"], row["ivr_data"][0]["transfer_status"]) == ("user", came_to)
+
+
+def test_a_name_behind_the_trunk_is_called_like_a_number(service: House) -> None:
+    campaign = Campaign(service, "regular", **asking(transfer={"sip_name": "sales"}))
+    row = campaign.call("call", number(1))
+    # The town has nobody of that name.
+    assert (row["ivr_data"][0]["to_sipname"], row["ivr_data"][0]["transfer_status"]) == (
+        "sales",
+        "invalid_number",
+    )
+    assert row["action_type"] == "call_sip"
+
+
+@pytest.mark.parametrize(
+    ("on_machine", "status", "dial"),
+    [("hang_up", "attempts_exc", 6), ("after_beep", "attempts_exc", 6), ("go_on", "compl_finished", 10)],
+)
+def test_a_machine_is_treated_as_the_campaign_says(
+    service: House, on_machine: str, status: str, dial: int
+) -> None:
+    script = {"nodes": {"1": {"prompt": {"text": "Добрый день."}}}}
+    campaign = Campaign(service, "regular", script=script, machine={"on_machine": on_machine})
+    phone = number(5)
+    row = campaign.call("call", phone)
+    assert (row["status"], row["dial_status"]) == (status, dial)
+    facts = service.value("SELECT facts FROM attempts WHERE call_id = %s", row["call_id"])
+    assert facts["machine"]["verdict"] == "machine"
+    if on_machine == "after_beep":
+        kinds = [operation["kind"] for operation in facts["operations"]]
+        assert kinds == ["machine", "play"]
+
+
+def test_who_says_nothing_in_time_is_unknown_and_spoken_to(service: House) -> None:
+    script = {"nodes": {"1": {"prompt": {"text": "Добрый день."}}}}
+    machine = {"total_time": 1000, "initial_silence": 5000}
+    campaign = Campaign(service, "regular", script=script, machine=machine)
+    row = campaign.call("call", number(0))
+    assert row["status"] == "compl_finished"
+    facts = service.value("SELECT facts FROM attempts WHERE call_id = %s", row["call_id"])
+    assert facts["machine"]["verdict"] == "unknown"
+
+
+# Bad days.
+
+
+def test_a_full_disk_costs_the_recording_and_not_the_call(service: House) -> None:
+    campaign = Campaign(service, "regular", record=True, **asking(status_name="yes"))
+    full = service.home / "gateway/spool/recording"
+    # The recording is a file of this name; /dev/full takes nothing.
+    _, answer = campaign.ask("call", phone=number(1, ring=3))
+    call_id = answer["call_id"]
+    subprocess.run(["ln", "-s", "/dev/full", full / f"{call_id}.1.1.wav"], check=True)
+    row = campaign.ended(call_id)
+    assert (row["status"], row["button_num"]) == ("user", 1)
+    assert row["recorded_audio"] is None
