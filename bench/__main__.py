@@ -16,12 +16,15 @@ from rich.console import Console
 from bench import (
     amocrm_calls,
     amocrm_push,
+    autocall,
     callee,
     callo_add,
     callo_export,
     callo_import,
     delivery,
     dial,
+    flashcall,
+    ivr,
     lease,
     memory,
 )
@@ -35,15 +38,21 @@ BENCHES = (
     "delivery",
     "memory",
     "dial",
+    "ivr",
+    "flashcall",
     "callo_add",
-    "amocrm_calls",
     "callo_export",
     "callo_import",
+    "autocall_read",
+    "autocall_create",
+    "amocrm_calls",
     "amocrm_push",
 )
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
 TINY_IMPORT = callo_import.Size(rows=2000)
+TINY_IVR = ivr.Size(dialogues=20, rounds=1)
+TINY_FLASHCALL = flashcall.Size(calls=50, rounds=1)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
 
@@ -86,16 +95,20 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "callo_add" in wanted:
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
-    if "amocrm_calls" in wanted:
-        size = amocrm_calls.TINY if tiny else amocrm_calls.Size()
-        yield uvloop.run(amocrm_calls.measure(made, size))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "amocrm_calls" in wanted:
+        contacts = amocrm_calls.TINY if tiny else amocrm_calls.Size()
+        yield uvloop.run(amocrm_calls.measure(made, contacts))
     if "amocrm_push" in wanted:
         yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
+    if "autocall_read" in wanted:
+        yield uvloop.run(autocall.read(made, autocall.TINY if tiny else autocall.Size()))
+    if "autocall_create" in wanted:
+        yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
-    if {"memory", "callo_import", "dial"} & set(wanted):
+    if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:
             if "memory" in wanted:
@@ -103,10 +116,18 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
             if "dial" in wanted:
                 with callee.answering(made):
                     yield uvloop.run(dial.measure(made, roles, trunk))
+            if "ivr" in wanted:
+                with callee.answering(made, callee.CHOOSER):
+                    size = TINY_IVR if tiny else ivr.Size()
+                    yield uvloop.run(ivr.measure(made, roles, trunk, size))
+            if "flashcall" in wanted:
+                with callee.answering(made, callee.RINGER):
+                    flashes = TINY_FLASHCALL if tiny else flashcall.Size()
+                    yield uvloop.run(flashcall.measure(made, trunk, flashes))
             # Last: a million calls keep PostgreSQL busy with them for a while.
             if "callo_import" in wanted:
-                rows = TINY_IMPORT if tiny else callo_import.Size()
-                yield uvloop.run(callo_import.measure(made, roles, rows))
+                size = TINY_IMPORT if tiny else callo_import.Size()
+                yield uvloop.run(callo_import.measure(made, roles, size))
 
 
 def _interrupted(*_: object) -> NoReturn:

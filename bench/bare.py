@@ -28,6 +28,8 @@ class Job(Struct, frozen=True, kw_only=True):
     per_second: float
     media: str  # what to play, as ARI names it
     originate: bool = False  # one request instead of creating a channel and then dialling it
+    keys: int = 0  # of a dialogue: at each of them what plays is stopped and the next is played, at the last we hang up
+    flash: float | None = None  # seconds to let it ring, and hang up
 
 
 class Did(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,8 @@ class Script:
         self._left = len(job.phones)
         self._rss = 0
         self._itself = psutil.Process()
+        self._pressed: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Did:
         """Dial them all, and wait for the last one's end."""
@@ -96,6 +100,17 @@ class Script:
                     await self._ask("POST", f"channels/{event.channel.id}/dial", timeout="10")
                 case "StasisStart" if event.channel is not None:
                     await self._ask("POST", f"channels/{event.channel.id}/play", media=self._job.media)
+                case "Dial" if event.peer is not None and self._job.flash is not None:
+                    if event.dialstatus == "RINGING":
+                        task = asyncio.create_task(self._cancel(event.peer.id))
+                        self._tasks.add(task)
+                        task.add_done_callback(self._tasks.discard)
+                case "ChannelDtmfReceived" if event.channel is not None and self._job.keys:
+                    await self._next(event.channel.id)
+                case "PlaybackFinished" if self._job.keys:
+                    pass
+                case "Dial" if event.peer is not None and event.dialstatus == "ANSWER" and self._job.keys:
+                    await self._play(event.peer.id)
                 case "Dial" if (
                     event.peer is not None and event.dialstatus == "ANSWER" and not self._job.originate
                 ):
@@ -110,6 +125,24 @@ class Script:
                     self._left -= 1
                     if self._left == 0:
                         return
+
+    async def _cancel(self, channel: str) -> None:
+        await asyncio.sleep(self._job.flash or 0.0)
+        await self._ask("DELETE", f"channels/{channel}")
+
+    async def _play(self, channel: str) -> None:
+        number = self._pressed.setdefault(channel, 0)
+        await self._ask("POST", f"channels/{channel}/play/{channel}-{number}", media=self._job.media)
+
+    async def _next(self, channel: str) -> None:
+        """What plays is stopped, and the next begins."""
+        number = self._pressed[channel]
+        self._pressed[channel] = number + 1
+        if number + 1 == self._job.keys:
+            await self._ask("DELETE", f"channels/{channel}")
+            return
+        await self._ask("DELETE", f"playbacks/{channel}-{number}")
+        await self._play(channel)
 
     async def _ask(
         self, method: str, uri: str, body: dict[str, dict[str, str]] | None = None, /, **query: str

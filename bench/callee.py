@@ -13,6 +13,8 @@ from zvonar.line.asterisk import packages
 from zvonar.line.asterisk.packages import AsteriskSetupFailed
 
 SCENARIO = Path(__file__).with_name("callee.xml")
+CHOOSER = Path(__file__).with_name("chooser.xml")  # presses the last three digits of his number
+RINGER = Path(__file__).with_name("ringer.xml")  # rings until it is cancelled, and keeps the time
 RINGING = 0.3  # seconds, as in the scenario
 START = 10.0  # seconds for SIPp to have its port
 
@@ -43,7 +45,7 @@ def sipp(ground: Ground) -> list[str]:
 
 
 @contextlib.contextmanager
-def answering(ground: Ground) -> Iterator[None]:
+def answering(ground: Ground, scenario: Path = SCENARIO) -> Iterator[None]:
     """SIPp answers on the port where the town would be, until the end of the block."""
     command = sipp(ground)
     ports, log = ground.ports, ground.home.log / "sipp.log"
@@ -51,12 +53,13 @@ def answering(ground: Ground) -> Iterator[None]:
         process = subprocess.Popen(
             [
                 *command,
-                *("-sf", str(SCENARIO), "-i", "127.0.0.1", "-p", str(ports.town_sip)),
+                *("-sf", str(scenario), "-i", "127.0.0.1", "-p", str(ports.town_sip)),
                 *("-mi", "127.0.0.1", "-mp", str(ports.town_rtp[0]), "-rtp_echo"),
                 *("-ci", "127.0.0.1", "-cp", str(ports.town_ari)),
                 *("-default_behaviors", "all,-abortunexp,-bye", "-nostdin"),
                 # What it is late by counts for both sides of the comparison, but the less the better.
                 *("-timer_resol", "1"),
+                *(("-trace_rtt", "-rtt_freq", "1") if scenario == RINGER else ()),
             ],
             cwd=ground.home.log,
             stdin=subprocess.DEVNULL,
@@ -74,6 +77,17 @@ def answering(ground: Ground) -> Iterator[None]:
     finally:
         process.kill()  # it has nothing to tidy up
         process.wait()
+
+
+def rings(ground: Ground) -> list[float]:
+    """How long each call has rung at RINGER until it was cancelled, in milliseconds."""
+    found = []
+    for file in ground.home.log.glob("ringer_*_rtt.csv"):
+        for line in file.read_text().splitlines()[1:]:
+            fields = line.split(";")
+            if len(fields) >= 2 and fields[1]:
+                found.append(float(fields[1]))
+    return found
 
 
 def _made(tree: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Who answers the benchmarks? `python -m bench.callo_serve ours|amocrm|bare DSN PORT`: an API, or the least one."""
+"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the APIs, or the least."""
 
 import asyncio
 import sys
@@ -14,6 +14,7 @@ from litestar.params import Body
 
 from bench.ground import now
 from zvonar.dialects.amocrm import routes as amocrm
+from zvonar.dialects.autocall import routes as autocall
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.service import logs
@@ -36,15 +37,15 @@ RETURNING call_id
 
 
 def application(what: str, db: Database) -> Litestar:
-    """The Callo or amoCRM dialect over this database, or one bare handler."""
+    """The dialects over this database, or one bare handler."""
     if what == "ours":
-        service = callo.Service(db=db, now=now, media=_silent(db))
-        return Litestar(callo.routes(service), openapi_config=None, logging_config=None)
-
-    if what == "amocrm":
-        return Litestar(
-            amocrm.routes(amocrm.Service(db=db, now=now)), openapi_config=None, logging_config=None
-        )
+        media = _silent(db)
+        routes = [
+            *callo.routes(callo.Service(db=db, now=now, media=media)),
+            *autocall.routes(autocall.Service(db=db, now=now, library=media.library)),
+            *amocrm.routes(amocrm.Service(db=db, now=now)),
+        ]
+        return Litestar(routes, openapi_config=None, logging_config=None)
 
     @post(BARE_PATH, status_code=200)
     async def add(

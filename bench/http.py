@@ -42,9 +42,19 @@ class Wire:
         return Answer(status=int(head[9:12]), body=body, milliseconds=took)
 
 
-def get(path: str) -> bytes:
+def get(path: str, *, key: str | None = None) -> bytes:
     """The bytes of a GET."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n{_bearer(key)}\r\n".encode()
+
+
+def json(path: str, body: bytes, *, key: str) -> bytes:
+    """The bytes of a POST of JSON."""
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\n{_bearer(key)}Content-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _bearer(key: str | None) -> str:
+    return "" if key is None else f"Authorization: Bearer {key}\r\n"
 
 
 def form(path: str, body: str) -> bytes:

@@ -26,6 +26,14 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = ()  # opened to deliveries
     smtp_url: str | None = None  # smtp://user:password@host:587, or smtps://; no letters go out without it
     mail_from: str = "zvonar@localhost"  # From of our letters
+    whisper_model: Path | None = (
+        None  # directory of a CTranslate2 whisper model: words on the line, transcripts
+    )
+    words_recognisers: Annotated[int, Field(ge=1, le=64)] = 1  # processes that recognise words
+    words_wait: Annotated[float, Field(ge=0, le=60)] = 2.0  # seconds for a free one; then keys alone
+    transcribe_url: str | None = None  # of an OpenAI-compatible API, https://host/v1, for transcripts
+    transcribe_key: str | None = None
+    transcribe_model: str = "whisper-1"
     sms_url: str | None = None  # smpp://user:password@host:2775/SENDER, or file:///path of an HTTP template
     keep_deliveries_days: Annotated[int, Field(ge=1, le=3650)] = (
         30  # what was delivered, and the log of its tries

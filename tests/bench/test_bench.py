@@ -29,6 +29,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     [
         (["lease"], {"lease", "dispatch"}, {"ms", "1/s"}),
         (["callo_add", "callo_export"], {"callo_add", "callo_export"}, {"ms", "1/s"}),
+        (["autocall_read", "autocall_create"], {"autocall_read", "autocall_create"}, {"ms", "MB", "1/s"}),
         (["delivery"], {"delivery"}, {"ms", "1/s"}),
         (["amocrm_push"], {"amocrm_push"}, {"1/s", ""}),
         (["callo_import"], {"callo_import"}, {"s", "MB", "ms"}),

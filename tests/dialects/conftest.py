@@ -1,8 +1,12 @@
 """What do the dialects' tests share? One house: PostgreSQL, an account, a campaign, the surfaces over HTTP."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -369,3 +373,21 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str], Any]:
     dialect = Path(request.path).parent.name
     folder = Path(__file__).parents[1] / "golden" / dialect
     return lambda name: msgspec.json.decode((folder / name).read_bytes())
+
+
+@pytest.fixture
+def processes(house: House, tmp_path: Path) -> Iterator[list[str]]:
+    """Two processes of the API."""
+    with contextlib.ExitStack() as stack:
+        addresses = []
+        for number in range(2):
+            # It listens before the process runs, so that nobody is refused.
+            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
+            argv = [sys.executable, str(Path(__file__).with_name("server.py")), house.db._dsn]
+            process = subprocess.Popen(
+                [*argv, str(tmp_path / str(number)), str(listening.fileno())], pass_fds=[listening.fileno()]
+            )
+            stack.callback(process.wait, 20)
+            stack.callback(process.terminate)
+            addresses.append(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        yield addresses

@@ -4,12 +4,17 @@ import json
 import subprocess
 import time
 import urllib.parse
+import urllib.request
 from typing import Any
 
 import pytest
 
 from zvonar.line.asterisk import town
+from zvonar.settings import Settings
+from zvonar.speech.recognition import model
+from zvonar.speech.recognition.model import EngineMissing, ModelMissing
 
+from ..sounds import sound
 from .house import House
 from .processes import until
 
@@ -63,7 +68,7 @@ class Campaign:
 
     def check(self) -> None:
         """The money is right and nothing is left up."""
-        for account in self.house.rows("SELECT * FROM accounts"):
+        for account in self.house.rows("SELECT held, at_risk FROM accounts"):
             assert account["held"] == account["at_risk"] == 0, account
         assert self.house.value("SELECT coalesce(sum(amount), 0) FROM ledger") == self.house.value(
             "SELECT sum(balance) FROM accounts"
@@ -172,6 +177,22 @@ def test_a_number_that_is_nobodys_is_refused(service: House) -> None:
     assert (seen["answered"], seen["sip_code"]) == (False, 404)
 
 
+def test_a_call_to_a_number_of_the_account_is_a_session_of_its_own(service: House) -> None:
+    account, ours = service.account["account_id"], "+70009990002"
+    service.json("number", "add", ours, "--account", account, "--text", "Здравствуйте.")
+    caller = number(0)
+    assert town_call(service, caller, ours)["answered"]
+    until(
+        lambda: service.value("SELECT count(*) FROM outbox WHERE kind = 'inbound'") > 0,
+        CALL,
+        about=lambda: "no session",
+    )
+    told = service.value("SELECT payload FROM outbox WHERE kind = 'inbound' ORDER BY event_id DESC LIMIT 1")
+    assert (told["phone"], told["own_phone"], told["call_id"]) == (caller, ours, None)
+    assert [one["phone"] for one in service.json("number", "list", "--account", account)] == [ours]
+    assert service.command("number", "remove", ours, "--account", account).returncode == 0
+
+
 # Reactions, transfers, machines.
 
 
@@ -266,3 +287,148 @@ def test_a_full_disk_costs_the_recording_and_not_the_call(service: House) -> Non
     row = campaign.ended(call_id)
     assert (row["status"], row["button_num"]) == ("user", 1)
     assert row["recorded_audio"] is None
+
+
+def test_keys_before_during_and_a_hundred_at_once_come_to_a_named_result(service: House) -> None:
+    phone = number(0)
+    campaign = Campaign(
+        service, "pincode_incoming", incoming_numbers=[OURS], pin={"tries": 2, "timeout": 3, "between": 1}
+    )
+    _, answer = campaign.ask("confirm", phone=phone, pincode="4321")
+    received(service)
+    town_call(service, phone, OURS, "--digits", "*#" + "7" * 30)
+    row = campaign.ended(answer["data"]["call_id"])
+    assert row["status"] == "pincode_nook"
+
+
+def upload(house: House, data: bytes) -> int:
+    """The id of a clip."""
+    fields = {"public_key": house.account["callo_public_key"], "clip_name": "short"}
+    parts = [
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    ]
+    file = b'--x\r\nContent-Disposition: form-data; name="clip_file"; filename="a.wav"\r\n\r\n' + data
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{house.port}/manager/cabapi_external/api/v1/audio/upload/",
+        data=b"".join(parts) + file + b"\r\n--x--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return int(json.loads(answer.read())["audioclip_id"])
+
+
+# What a dial status really comes from, beyond those above.
+
+
+SAYS = {"script": {"nodes": {"1": {"prompt": {"text": "Добрый день, это проверка связи."}}}}}
+
+
+@pytest.mark.parametrize(
+    ("digit", "settings", "status", "dial"),
+    [
+        (7, {"min_talk": 3}, "attempts_exc", 13),
+        (0, {"long_talk": 1}, "compl_finished", 22),
+        (1, {**asking(), "long_talk": 1}, "user", 21),
+        (0, {"max_call_time": 1}, "duration_error", 17),
+        (2, {}, "attempts_exc", 4),
+        (3, {"ring_timeout": 5}, "attempts_exc", 3),
+        (4, {}, "attempts_exc", 1),
+        (6, {}, "attempts_exc", 1),
+        (7, {}, "compl_nofinished", 10),
+        (9, {"script": asking(status_name="x")["script"] | {}}, "user", 5),
+    ],
+)
+def test_a_dial_status_has_its_cause(
+    service: House, digit: int, settings: dict[str, Any], status: str, dial: int
+) -> None:
+    campaign = Campaign(service, "regular", **{**SAYS, **settings})
+    row = campaign.call("call", number(digit))
+    assert (row["status"], row["dial_status"]) == (status, dial)
+
+
+def test_what_follows_silence_is_an_action_without_a_key(service: House) -> None:
+    settings = asking()
+    settings["script"]["nodes"]["1"]["silence"] = {"status_name": "shy"}
+    row = Campaign(service, "regular", **settings).call("call", number(0))
+    assert (row["dial_status"], row["user_choice"]) == (16, "shy")
+
+
+def test_nobody_is_called_from_his_own_number(service: House) -> None:
+    phone = number(0)
+    row = Campaign(service, "regular", **SAYS, caller_ids=[phone]).call("call", phone)
+    assert (row["status"], row["dial_status"]) == ("interrupted", 14)
+
+
+def test_a_flashcall_whose_number_was_taken_away_has_no_caller_id(service: House) -> None:
+    campaign = Campaign(service, "flashcall", caller_ids=["+70009991111"])
+    service.command("campaign", "set", campaign.id, "--paused")
+    _, answer = campaign.ask("flashcall", phone=number(3), phone_suffix="1111")
+    file = service.room / "other.json"
+    file.write_text(json.dumps({"caller_ids": ["+70009992222"]}))
+    service.command("campaign", "set", campaign.id, "--settings", file, "--running")
+    row = campaign.ended(answer["data"]["call_id"])
+    assert (row["status"], row["dial_status"]) == ("no_provider", 25)
+
+
+def test_a_clip_that_nobody_could_hear_is_too_short(service: House) -> None:
+    uploaded = upload(service, sound(0.15))
+    campaign = Campaign(service, "regular", script={"nodes": {"1": {"prompt": {"clip_id": uploaded}}}})
+    row = campaign.call("call", number(0))
+    assert (row["status"], row["dial_status"]) == ("synth_error", 28)
+
+
+def test_a_second_call_to_a_number_is_a_duplicate(service: House) -> None:
+    phone = number(0, ring=2)
+    campaign = Campaign(service, "regular", **SAYS, unique_phones=True)
+    _, first = campaign.ask("call", phone=phone)
+    _, second = campaign.ask("call", phone=phone)
+    rows = [campaign.ended(answer["call_id"]) for answer in (first, second)]
+    assert [row["dial_status"] for row in rows] == [10, 35]
+
+
+def test_a_word_on_the_line_is_a_choice(service: House) -> None:
+    try:
+        model.find(None, cache=Settings().cache_directory / "models")
+    except (ModelMissing, EngineMissing) as exc:
+        pytest.skip(str(exc))
+    yes = {"words": ["yes"], "status_name": "Согласен", "goto": "2"}
+    nodes = {
+        "1": {"prompt": {"text": "Вы согласны?"}, "spoken": [yes, {"words": ["no"]}], "timeout": 8},
+        "2": {"prompt": {"text": "Спасибо"}},
+    }
+    campaign = Campaign(service, "regular", script={"nodes": nodes}, record=True)
+    row = campaign.call("call", number(8))
+    assert (row["status"], row["user_choice"], row["button_num"]) == ("user", "Согласен", None)
+    assert row["ivr_data"][0]["recognize_word"] == "yes"
+    # He said so himself, on his own channel; how well a robot is read back is no business of this test.
+    until(
+        lambda: service.value("SELECT count(*) FROM transcripts WHERE done_at IS NOT NULL") >= 1,
+        CALL,
+        about=lambda: service.rows("SELECT tries, error FROM transcripts"),
+    )
+
+
+def test_per_call_markup_and_messages_are_heard_and_sent(service: House) -> None:
+    one = {"say": {"text": "Принято"}, "words": ["ага"]}
+    nodes = {"1": {"prompt": {"text": "Нажмите один"}, "keys": {"1": one}}}
+    campaign = Campaign(service, "regular", script={"nodes": nodes})
+    text = 'Ваш долг <say-as interpret-as="money">15 RUB</say-as><break time="300ms"/>, нажмите один'
+    row = campaign.call("call", number(1), text=text, ivr_lvl_1_btn_ага_sms_text="Спасибо!")
+    assert (row["status"], row["button_num"], row["action_type"]) == ("user", 1, "sms_to_client")
+    assert row["ivr_data"][0]["sms_text"] == "Спасибо!"
+    # There is no provider of texts here, which the call shows and does not suffer from.
+    until(
+        lambda: (campaign.row(row["call_id"])["ivr_data"][0].get("messages") or [{}])[0].get("error"),
+        CALL,
+        about=lambda: campaign.row(row["call_id"]),
+    )
+    [message] = campaign.row(row["call_id"])["ivr_data"][0]["messages"]
+    assert message == {"type": "sms", "status": "pending", "error": "sms_off"}
+
+
+@pytest.mark.parametrize("settings", [{"voice": {"language": "xx"}}, {"voice": {"name": "nobody"}}])
+def test_a_voice_that_does_not_exist_ends_in_its_own_result(service: House, settings: dict[str, Any]) -> None:
+    campaign = Campaign(service, "regular", script={"nodes": {"1": {"prompt": {"text": "да"}}}}, **settings)
+    row = campaign.call("call", number(0))
+    assert (row["status"], row["dial_status"], row["duration"]) == ("synth_error", 27, 0)

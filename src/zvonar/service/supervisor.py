@@ -26,6 +26,7 @@ from psycopg.types.json import Jsonb
 from zvonar.core.errors import ZvonarError
 from zvonar.line.asterisk.install import AsteriskInstall, Espeak
 from zvonar.line.asterisk.process import AsteriskProcess
+from zvonar.service.hearing import HearingConfig, model_of
 from zvonar.service.home import Home, Ports
 from zvonar.service.mail import mail_server
 from zvonar.service.plant import TOWN_TRUNK, Plant
@@ -170,6 +171,14 @@ class Supervisor:
             allow_networks=[*allowed, LOOPBACK] if self._serving.town else allowed,
             smtp_url=self._settings.smtp_url,
             sms_url=self._settings.sms_url,
+            hearing=HearingConfig(
+                model=model_of(self._settings.whisper_model, cache=self._settings.cache_directory / "models"),
+                recognisers=self._settings.words_recognisers,
+                wait=self._settings.words_wait,
+                transcribe_url=self._settings.transcribe_url,
+                transcribe_key=self._settings.transcribe_key,
+                transcribe_model=self._settings.transcribe_model,
+            ),
             mail_from=self._settings.mail_from,
             keep_deliveries_days=self._settings.keep_deliveries_days,
             keep_report_months=self._settings.keep_report_months,

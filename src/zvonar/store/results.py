@@ -23,13 +23,15 @@ class Result(Struct, frozen=True):
     state: str
     call_end: str | None
     attempts: int  # how many were made
-    disposition: str | None  # of the last attempt, as are the next six
+    disposition: str | None  # of the last attempt, as are the next eight
     script_result: str | None
     choice: str | None
     status_name: str | None
     cause: str | None
     steps: list[dict[str, Any]] | None
     recording: str | None
+    transcript: list[dict[str, Any]] | None  # of it: channel, start, end, text; by the start
+    sent: list[dict[str, Any]] | None  # messages that it set off: number, kind, state, error
     talk_seconds: int  # of all attempts
     cost: str  # of all attempts; four decimals
     label: str | None
@@ -73,12 +75,22 @@ class Counted(Struct, frozen=True, kw_only=True):
 _MOMENT = "(date_trunc('milliseconds', {} AT TIME ZONE 'UTC') + interval '1 microsecond')::text"
 
 _RESULT = f"""c.call_id, c.campaign_id, c.phone, c.state, c.call_end, c.attempts, c.disposition, c.script_result,
-    c.choice, c.status_name, t.cause, t.steps, t.recording, c.talk_seconds, c.cost::text, c.label, c.clip_id,
+    c.choice, c.status_name, t.cause, t.steps, t.recording, t.transcript, t.sent, c.talk_seconds, c.cost::text,
+    c.label, c.clip_id,
     {_MOMENT.format("c.created_at")}, {_MOMENT.format("c.updated_at")}, {_MOMENT.format("c.completed_at")}"""
 
 # One by one: no planner knows how few they are, and one that guesses wrong reads all attempts there ever were.
 _LAST_ATTEMPT = """LEFT JOIN LATERAL (
-    SELECT cause, steps, recording FROM attempts
+    SELECT cause, steps, recording,
+        CASE WHEN recording IS NOT NULL THEN (
+            SELECT x.segments FROM transcripts x
+            WHERE x.account_id = c.account_id AND x.call_id = c.call_id AND x.attempt = c.attempts) END AS transcript,
+        CASE WHEN steps IS NOT NULL THEN (
+            SELECT jsonb_agg(jsonb_build_object('number', r.number, 'kind', r.kind, 'state', r.state, 'error', r.error)
+                             ORDER BY r.number, r.kind)
+            FROM reaction_deliveries r
+            WHERE r.account_id = c.account_id AND r.call_id = c.call_id AND r.attempt = c.attempts) END AS sent
+    FROM attempts
     WHERE account_id = c.account_id AND call_id = c.call_id AND attempt = c.attempts LIMIT 1) t ON true"""
 
 # The same key as `outcome_key` makes.

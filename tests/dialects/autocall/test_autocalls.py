@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from zvonar.core.result import Disposition, Outcome, ScriptResult
+from zvonar.core.script import Step
+from zvonar.dialects.autocall.callbacks import render
+from zvonar.store.outbox import Event
 
 from .client import TEXT, Client
 
@@ -250,3 +254,60 @@ def test_dates_are_the_accounts(house: House) -> None:
     client = Client(house, house.tenant(timezone="Asia/Almaty"))
     made = client.autocall()
     assert made["created_at"] == house.clock.astimezone(ZoneInfo("Asia/Almaty")).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def test_a_text_follows_a_success_and_another_one_its_want(client: Client) -> None:
+    people = [
+        {"number": f"+7000123000{number}", "variables": {"name": name}}
+        for number, name in ((1, "Анна"), (2, "{{name}}"), (3, "Олег"))
+    ]
+    words = {
+        "sms": True,
+        "text": "Спасибо, {{name}}!",
+        "sms_unanswered": True,
+        "text_unanswered": "Ждём, {{ name }}",
+    }
+    made = client.ok(
+        "POST", "/autocalls", {"name": "x", "list_id": people, "audio_id": TEXT, **words}, status=201
+    )
+    client.house.dial(client.tenant, made["id"], HEARD)
+    client.house.dial(client.tenant, made["id"], BUSY)
+    [call] = client.ok("GET", f"/autocalls/{made['id']}/calls", params={"number": "+70001230003"})["data"]
+    client.ok("DELETE", f"/autocalls/{made['id']}/calls/{call['id']}", status=204)
+    sent = client.house.run(
+        client.house.db.value(
+            """SELECT jsonb_agg(jsonb_build_array(payload ->> 'phone', payload #> '{reaction,sms,text}')
+                ORDER BY event_id)
+            FROM outbox WHERE campaign_id = %s AND kind = 'reaction'""",
+            [made["id"]],
+        )
+    )
+    assert sent == [["+70001230001", "Спасибо, Анна!"], ["+70001230002", "Ждём, {{name}}"]]
+
+
+def test_what_was_chosen_is_told_the_same_by_callback_and_by_a_look(client: Client) -> None:
+    made = client.autocall(callback_url="https://example.com/x")
+    steps = (Step(node="1"), Step(node="1", key="2", status_name="Да"), Step(node="2", word="нет"))
+    called = client.house.dial(client.tenant, made["id"], HEARD, steps=steps)
+    looked = client.ok("GET", f"/autocalls/{made['id']}/calls/{called}")
+    assert looked["data"] == [
+        {"node": "1", "key": "2", "name": "Да"},
+        {"node": "2", "key": "нет", "name": None},
+    ]
+    payload = client.house.run(
+        client.house.db.value(
+            "SELECT payload FROM outbox WHERE call_id = %s AND kind = 'call' ORDER BY event_id DESC LIMIT 1",
+            [called],
+        )
+    )
+    event = Event(
+        event_id=1,
+        account_id=1,
+        campaign_id=made["id"],
+        call_id=called,
+        kind="call",
+        at=client.house.clock,
+        payload=payload,
+    )
+    [body] = [json.loads(rendered.body) for rendered in render(event)]
+    assert body == {"call": looked}

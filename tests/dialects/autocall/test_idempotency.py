@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -70,24 +65,6 @@ def test_a_key_is_kept_for_24_hours(client: Client) -> None:
 @pytest.mark.parametrize("key", ["", " ", "x" * 256])
 def test_a_key_that_is_none_is_told(client: Client, key: str) -> None:
     assert keyed(client, key).status_code == 422
-
-
-@pytest.fixture
-def processes(house: House, tmp_path: Path) -> Iterator[list[str]]:
-    """Two processes of the API."""
-    with contextlib.ExitStack() as stack:
-        addresses = []
-        for number in range(2):
-            # It listens before the process runs, so that nobody is refused.
-            listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
-            argv = [sys.executable, str(Path(__file__).with_name("server.py")), house.db._dsn]
-            process = subprocess.Popen(
-                [*argv, str(tmp_path / str(number)), str(listening.fileno())], pass_fds=[listening.fileno()]
-            )
-            stack.callback(process.wait, 20)
-            stack.callback(process.terminate)
-            addresses.append(f"http://127.0.0.1:{listening.getsockname()[1]}")
-        yield addresses
 
 
 def test_50_at_once_over_two_processes_make_one_call(client: Client, processes: list[str]) -> None:

@@ -34,7 +34,7 @@ def known(house: House) -> tuple[Client, dict[str, int]]:
 
 @schema.parametrize()
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -47,7 +47,7 @@ def test_whatever_is_sent_is_answered_as_documented(
         if name in ids and isinstance(case.path_parameters[name], int) and case.path_parameters[name] % 2:
             case.path_parameters[name] = ids[name]
     changes = case.method.upper() != "GET"
-    before = house.picture() if changes else ""
+    before = _picture(client) if changes else ""
     answer = _send(client, case)
     case.validate_response(
         answer,
@@ -56,11 +56,28 @@ def test_whatever_is_sent_is_answered_as_documented(
             checks.positive_data_acceptance,  # what is well-formed may still make no sense
             checks.missing_required_header,
             checks.unsupported_method,  # also of methods that the server itself refuses
+            # In a form everything is a text.
+            *([checks.negative_data_rejection] if case.media_type == "multipart/form-data" else []),
             checks.ignored_auth,
         ],
     )
     if changes and answer.status_code >= 400:
-        assert house.picture() == before, "a refusal has changed something"
+        assert _picture(client) == before, "a refusal has changed something"
+
+
+def _picture(client: Client) -> str:
+    """What this account has, more quickly told than the whole house."""
+    account = f"account_id = {client.tenant.account.account_id}"
+    rows = ("accounts", "campaigns", "phone_lists", "scenarios", "stop_list", "campaign_lists")
+    counts = ("calls", "outbox", "clips", "contacts", "idempotency_keys", "phone_list_rejects")
+    parts = [
+        *(
+            f"(SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {name} t WHERE {account})"
+            for name in rows
+        ),
+        *(f"(SELECT count(*) FROM {name} WHERE {account})" for name in counts),
+    ]
+    return str(client.house.run(client.house.db.value(f"SELECT concat_ws('/', {', '.join(parts)})")))  # type: ignore[arg-type]
 
 
 def _send(client: Client, case: schemathesis.Case) -> httpx.Response:

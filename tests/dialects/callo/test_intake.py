@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -231,3 +232,56 @@ def test_a_completed_campaign_wakes_up_and_holds_its_most_again(house: House, te
     [refused] = at_once(house, form(tenant, campaign_id))
     assert refused.json()["data"] == "Form isn't valid: * public_key\n  * Insufficient balance."
     assert house.picture() == before
+
+
+def over_processes(
+    house: House, addresses: list[str], forms: list[dict[str, Any]], *, seconds: float = 0.0
+) -> list[httpx.Response]:
+    """Forms by turns to real processes with the real clock, spread over so many seconds."""
+
+    async def send(client: httpx.AsyncClient, fields: dict[str, Any], after: float) -> httpx.Response:
+        await asyncio.sleep(after)
+        return await client.post(PATH, data=fields)
+
+    async def work() -> list[httpx.Response]:
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=one, timeout=25, trust_env=False))
+                for one in addresses
+            ]
+            for client in clients:  # they are still starting
+                assert (await client.post(PATH)).status_code == 400
+            return await asyncio.gather(
+                *(
+                    send(clients[n % len(clients)], fields, seconds * n / len(forms))
+                    for n, fields in enumerate(forms)
+                )
+            )
+
+    return house.run(work())
+
+
+def test_no_second_has_more_than_twenty_requests_of_a_key_over_two_processes(
+    house: House, tenant: Tenant, processes: list[str]
+) -> None:
+    campaign_id = house.campaign(tenant)
+    forms = [form(tenant, campaign_id, phone=f"+7000{n:06d}1") for n in range(200)]
+    came = codes(over_processes(house, processes, forms, seconds=3.0))
+    assert set(came) == {200, 429}
+    assert came[200] + came[429] == 200
+    added = house.run(
+        house.db.value(
+            "SELECT array_agg(created_at ORDER BY created_at) FROM calls WHERE campaign_id = %s",
+            [campaign_id],
+        )
+    )
+    assert len(added) == came[200] > 20, "a second second had room again"
+    for first, beyond in zip(added, added[20:], strict=False):
+        assert (beyond - first).total_seconds() >= 1.0
+
+
+def test_labels_are_unique_over_two_processes(house: House, tenant: Tenant, processes: list[str]) -> None:
+    campaign_id = house.campaign(tenant)
+    forms = [form(tenant, campaign_id, label=f"same{n // 4}", phone=f"+7000123{n:03d}1") for n in range(20)]
+    assert codes(over_processes(house, processes, forms)) == {200: 5, 400: 15}
+    assert in_store(house, campaign_id) == (5, 5, 5)

@@ -51,7 +51,8 @@ class StepFact(Struct, frozen=True, kw_only=True):
     """One thing that happened in a scenario."""
 
     node: str
-    key: str | None = None  # None: silence
+    key: str | None = None  # None: silence, or a word
+    word: str | None = None
     status_name: str | None = None
 
 
@@ -139,7 +140,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     """What a subscriber has chosen in a scenario."""
 
     node: str
-    key: str | None  # null: silence
+    key: str  # or the word
     name: str | None  # what the scenario calls this choice
 
 
@@ -258,9 +259,10 @@ def call(fact: CallFact) -> Call:
             fact.state, fact.disposition, fact.script_result, recalled=fact.recalled_at is not None
         ),
         data=tuple(
-            Choice(node=step.node, key=step.key, name=step.status_name)
+            Choice(node=step.node, key=step.key or step.word or "", name=step.status_name)
             for attempt in fact.attempts
             for step in attempt.steps or ()
+            if step.key or step.word
         ),
         created_at=local_time(fact.created_at, zone),
         updated_at=local_time(fact.updated_at, zone),

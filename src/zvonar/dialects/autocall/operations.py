@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,13 +24,15 @@ from zvonar.dialects import links
 from zvonar.dialects.autocall import errors, limits
 from zvonar.dialects.autocall.errors import Problem
 from zvonar.dialects.autocall.requests.fields import BIGGEST, NothingAsked, decoded, read
-from zvonar.speech.library import Library
 from zvonar.store import accounts, idempotency
 from zvonar.store import limits as rates
 from zvonar.store.accounts import Account
 from zvonar.store.bound import Bound, at_once
 from zvonar.store.db import Database
 from zvonar.store.idempotency import Busy, Kept
+
+if TYPE_CHECKING:  # the voices' libraries are for the process that serves, and others import this module, too
+    from zvonar.speech.library import Library
 
 KEY_KIND: Final = "autocall_api_key"  # of the keys table
 KEY_HEADER: Final = "idempotency-key"
@@ -53,7 +55,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
     db: Database
     now: Callable[[], datetime]  # aware
-    library: Library
+    library: "Library"
     public_url: str | None = None  # prefixes every link; the request's own host unless given
 
 

@@ -1,7 +1,7 @@
 """What did the subscriber set off? `action_type` and `ivr_data`; the numbers and names of actions are guesses.
 
 The sources show one element of `ivr_data` and two words of `action_type`, and no table of either [G]. What became of a
-transfer stands in its element, in keys of ours.
+transfer, and of each message, stands in its element, in keys of ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from zvonar.core.script import Script
 
 # One element of the sources has 1, with nothing but a button in it.
 _ACTION_NUMBER = 1
+_MESSAGES = ("sms", "email", "webhook")
 _SMS = {SmsTo.subscriber: "sms_to_client", SmsTo.owner: "sms_to_owner"}
 
 
@@ -36,12 +37,30 @@ def _action(reaction: Mapping[str, Any]) -> str | None:
     return None
 
 
-def ivr_data(script: Script | None, steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
-    """An element for each choice, and for what followed silence; None where there was neither."""
-    chosen = [
-        step for step in steps if step.get("key") is not None or step.get("word") or step.get("reaction")
-    ]
-    return [_element(script, step) for step in chosen] or None
+def ivr_data(
+    script: Script | None, steps: Sequence[Mapping[str, Any]], sent: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]] | None:
+    """An element for each choice, and for what followed silence; None where there was neither.
+
+    `sent`: what became of the messages that were set off, by the number of their reaction.
+    """
+    elements, told = [], 0
+    for step in steps:
+        if step.get("key") is None and not step.get("word") and not step.get("reaction"):
+            continue
+        element = _element(script, step)
+        if any((step.get("reaction") or {}).get(name) for name in _MESSAGES):
+            told += 1
+            if messages := [one for one in sent if one["number"] == told]:
+                element["messages"] = [_message(one) for one in messages]
+        elements.append(element)
+    return elements or None
+
+
+def _message(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of one message, in words of ours: no source shows it."""
+    said = {"type": str(sent["kind"]).removeprefix("reaction."), "status": sent["state"]}
+    return {**said, "error": sent["error"]} if sent["error"] else said
 
 
 def _element(script: Script | None, step: Mapping[str, Any]) -> dict[str, Any]:

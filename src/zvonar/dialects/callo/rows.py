@@ -86,7 +86,7 @@ def _row(said: _Said, call: Result, reading: Reading) -> str:
     action = ivr_data = None
     if call.steps is not None:
         script = reading.campaigns[call.campaign_id].settings.script
-        ivr_data = reactions.ivr_data(script, call.steps)
+        ivr_data = reactions.ivr_data(script, call.steps, call.sent or ())
         action = reactions.action_type(script, call.steps)
     updated, created, completed = call.updated_at, call.created_at, call.completed_at
     cost = call.cost
@@ -103,9 +103,20 @@ def _row(said: _Said, call: Result, reading: Reading) -> str:
         call.talk_seconds,
         "null" if call.clip_id is None else call.clip_id,
         "null" if ivr_data is None else _json(ivr_data),
+        "[]" if call.transcript is None else _json([_spoken(one) for one in call.transcript]),
         # As `money` writes it.
         cost[:-2] if cost.endswith("00") else cost.removesuffix("0"),
     )
+
+
+def _spoken(segment: Mapping[str, Any]) -> dict[str, Any]:
+    """A stretch of a transcript, as the reference's sample writes it."""
+    return {
+        "normal_text": segment["text"],
+        "channel": segment["channel"],
+        "start_time": segment["start"],
+        "end_time": segment["end"],
+    }
 
 
 @lru_cache(maxsize=4096)
@@ -148,7 +159,7 @@ def _said(
             duration="%d",
             audioclip_id="%s",
             ivr_data="%s",
-            transcribing="[]",
+            transcribing="%s",
             cost='"%s"',
             currency=_constant(currency),
         ),

@@ -68,6 +68,10 @@ class Records(Protocol):
     def ari(self) -> AriClient:
         """The connection."""
 
+    @property
+    def sides(self) -> bool:
+        """Whether each side of a call is recorded by itself as well."""
+
     async def fate(self, leg: Leg) -> cel.ChannelFacts | None:
         """What was written down of a channel that is gone."""
 
@@ -199,6 +203,16 @@ class AsteriskLine(Keypad):
 
     async def start_recording(self) -> None:
         self._check()
+        await self._record("recording", spy="both", name=str(self.leg))
+        if self._gateway.sides:
+            for side in ("in", "out"):
+                try:
+                    await self._record(f"recording-{side}", spy=side, name=f"{self.leg}-{side}")
+                except GatewayRefused:
+                    # They are for the transcript, which is no reason to end a call.
+                    log.warning("line.side_not_recorded", leg=str(self.leg))
+
+    async def _record(self, what: str, *, spy: str, name: str) -> None:
         # A channel plays or records, one at a time; a snoop beside it hears both directions meanwhile. One that
         # is there already goes on from before our controller changed.
         entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -209,11 +223,9 @@ class AsteriskLine(Keypad):
             elif event.type == "RecordingFailed":
                 log.warning("line.recording_failed", leg=str(self.leg))
 
-        snoop = f"{self.leg}-recording"
+        snoop = f"{self.leg}-{what}"
         self._ari.watch(snoop, hears)
-        answer = await self._ask(
-            "POST", f"channels/{self.leg}/snoop/{snoop}", query={"spy": "both", "app": APP}
-        )
+        answer = await self._ask("POST", f"channels/{self.leg}/snoop/{snoop}", query={"spy": spy, "app": APP})
         known = not answer.ok and (await self._ask("GET", f"channels/{snoop}")).ok
         if answer.ok:
             either: set[asyncio.Future[Any]] = {entered, self._end}
@@ -223,7 +235,7 @@ class AsteriskLine(Keypad):
             answer = await self._ask(
                 "POST",
                 f"channels/{snoop}/record",
-                query={"name": str(self.leg), "format": "wav", "ifExists": "overwrite"},
+                query={"name": name, "format": "wav", "ifExists": "overwrite"},
             )
         if not answer.ok and not (known and answer.status == 409):
             await self._refused(f"It would not record: {answer.status}.")

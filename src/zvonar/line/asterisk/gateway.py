@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from zvonar.line.asterisk.channel import (
     end_of,
 )
 from zvonar.line.asterisk.config import endpoint
+from zvonar.line.asterisk.tap import Taps
 from zvonar.line.line import (
     AlreadyExists,
     Arrival,
@@ -36,6 +38,7 @@ from zvonar.line.line import (
     Line,
     LineEnd,
 )
+from zvonar.line.tap import Tap
 
 log = structlog.get_logger(__name__)
 
@@ -56,12 +59,17 @@ _channels = msgspec.json.Decoder(list[Channel]).decode
 class AsteriskGateway:
     """Lines of one Asterisk."""
 
-    def __init__(self, ari: AriClient, *, name: str, cel_file: Path, recordings: Path) -> None:
+    def __init__(
+        self, ari: AriClient, *, name: str, cel_file: Path, recordings: Path, sides: bool = False
+    ) -> None:
+        """`sides`: whether each side of a recorded call is recorded by itself as well, for transcripts."""
         self.name = name
         self.ari = ari
         self._cel = cel_file
         self._recordings = recordings
+        self.sides = sides
         self._lines: dict[Leg, AsteriskLine] = {}
+        self._taps = Taps(ari, app=APP)
         self._receive: Callable[[Arrival], None] | None = None
         self._unwanted: set[Leg] = set()  # to be discarded as soon as Asterisk is back
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,6 +174,10 @@ class AsteriskGateway:
             raise
         return line
 
+    def tap(self, leg: Leg) -> AbstractAsyncContextManager[Tap]:
+        """As `line.tap.Tapping` says."""
+        return self._taps.tap(leg)
+
     def on_arrival(self, receive: Callable[[Arrival], None]) -> None:
         self._receive = receive
 
@@ -240,7 +252,8 @@ class AsteriskGateway:
         if self._lines.get(line.leg) is line:
             del self._lines[line.leg]
             self.ari.unwatch(str(line.leg))
-            self.ari.unwatch(f"{line.leg}-recording")
+            for what in ("recording", "recording-in", "recording-out"):
+                self.ari.unwatch(f"{line.leg}-{what}")
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside whoever asked for it."""

@@ -17,6 +17,7 @@ from zvonar.line.asterisk.install import AsteriskInstall, Espeak
 
 RATE = 8000  # samples per second of a telephone
 STEP = 0.4  # seconds of silence per step of [listen] in the dialplan
+VOICES = ("ru-lv", "ru")  # of espeak-ng, the one that is understood best first; older ones have no ru-lv
 SPEAK_DEADLINE = 20  # seconds for one word
 
 
@@ -55,18 +56,21 @@ def _write_sounds(directory: Path, espeak: Espeak) -> None:
     import soundfile  # type: ignore[import-untyped]
     import soxr  # type: ignore[import-untyped]
 
-    quiet, yes = directory / "quiet.wav", directory / "da.wav"
+    quiet, yes = directory / "quiet.wav", directory / "yes.wav"
     if not quiet.exists():
         soundfile.write(quiet, numpy.zeros(int(RATE * STEP), dtype="int16"), RATE, subtype="PCM_16")
     if not yes.exists():
-        spoken = subprocess.run(
-            [*espeak.command, "-v", "ru", "-s", "120", "--stdout", "да"],
-            check=False,  # the code is looked at below, with the words
-            env={**os.environ, **espeak.env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=SPEAK_DEADLINE,
-        )
+        for voice in VOICES:
+            spoken = subprocess.run(
+                [*espeak.command, "-v", voice, "-s", "150", "-p", "45", "--stdout", "да"],
+                check=False,  # the code is looked at below, with the words
+                env={**os.environ, **espeak.env},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=SPEAK_DEADLINE,
+            )
+            if spoken.returncode == 0 and spoken.stdout:
+                break
         if spoken.returncode != 0:
             raise TownUnavailable(spoken.stderr.decode(errors="replace").strip()[:200])
         samples, rate = soundfile.read(io.BytesIO(spoken.stdout), dtype="float32")

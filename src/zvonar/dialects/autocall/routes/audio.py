@@ -21,13 +21,13 @@ from zvonar.dialects.autocall.words import Text
 from zvonar.dialects.files import FileAnswer, Sent
 from zvonar.dialects.ranges import Version
 from zvonar.speech.formats import CONTENT_TYPES, AudioRejected
-from zvonar.speech.library import UPLOADED
 from zvonar.store import clips
 from zvonar.store.clips import Clip
 
 TAG = "audio"
 SPOKEN_WITHIN: Final = 20.0  # seconds for a text that nobody has heard yet
 RECEIVED_WITHIN: Final = 120.0  # seconds for a recording to be converted, a turn among others included
+UPLOADED: Final = "uploaded"  # the kind of such a clip
 CACHE: Final = "private, max-age=86400"  # a clip never changes
 
 UNSPOKEN = Text("This text cannot be spoken.", "Этот текст нельзя произнести.")

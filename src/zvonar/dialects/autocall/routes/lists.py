@@ -247,7 +247,8 @@ async def _put_streamed(asked: Asked, held: ContactList, streamed: Streamed) -> 
 
 async def _put_table(asked: Asked, held: ContactList, file: BinaryIO) -> None:
     terms = await terms_of(asked)
-    done = 0
+    done = taken = 0
+    first: list[RejectedRow] = []
     async with table_in(file) as opened:
         rows = await asyncio.to_thread(
             Table, opened, country=next(iter(terms.countries), ""), trial=terms.trial
@@ -260,10 +261,15 @@ async def _put_table(asked: Asked, held: ContactList, file: BinaryIO) -> None:
             ids = asked.account_id, held.phone_list_id
             await contacts.add(asked.db, *ids, good, rejected=bad, now=asked.now)
             done += len(looked)
+            taken += len(good)
+            first = first or bad[:1]
             if done > MAX_INLINE:
                 raise Unprocessable({"file": [TOO_MANY]})
     if done == 0:
         raise Unprocessable({"file": [Text("The file has no rows.", "В файле нет строк.")]})
+    if taken == 0:
+        en, ru = (reasons.message(first[0], russian=russian) for russian in (False, True))
+        raise Unprocessable({"file": [Text(f"No row is a contact: {en}", f"В файле нет контактов: {ru}")]})
 
 
 def _judged(

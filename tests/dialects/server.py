@@ -9,12 +9,19 @@ from pathlib import Path
 import uvicorn
 from litestar import Litestar
 
-from zvonar.dialects.autocall import routes
+from zvonar.dialects.autocall import routes as autocall
+from zvonar.dialects.callo import routes as callo
+from zvonar.dialects.callo.media import Media
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import Converter
 from zvonar.speech.library import Library
+from zvonar.speech.recordings import Recordings
 from zvonar.speech.synthesis import NullSynthesiser
 from zvonar.store.db import Database
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def serve(dsn: str, directory: Path, descriptor: int) -> None:
@@ -25,8 +32,12 @@ async def serve(dsn: str, directory: Path, descriptor: int) -> None:
             directory=directory / "uploads",
             converter=Converter(),
         )
-        service = routes.Service(db=db, now=lambda: datetime.now(UTC), library=library)
-        app = Litestar(routes.routes(service), openapi_config=None, logging_config=None)
+        media = Media(library=library, recordings=Recordings(directory, made=directory), secret=b"tests")
+        routes = [
+            *autocall.routes(autocall.Service(db=db, now=now, library=library)),
+            *callo.routes(callo.Service(db=db, now=now, media=media)),
+        ]
+        app = Litestar(routes, openapi_config=None, logging_config=None)
         listening = socket.socket(fileno=descriptor)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         await server.serve(sockets=[listening])
