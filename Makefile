@@ -16,7 +16,7 @@ venv: $(VENV)/.locked
 
 # The stamp holds the lock's own text, so a changed lock reinstalls and nothing else does.
 $(VENV)/.locked: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@cp requirements.lock $@
@@ -41,7 +41,7 @@ test: setup lint ## the whole test suite
 
 lock: ## requirements.lock from pyproject.toml, with hashes (needs uv)
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command "make lock" --extra dev pyproject.toml - --output-file requirements.lock
+		--custom-compile-command "make lock" --extra dev --extra whisper pyproject.toml - --output-file requirements.lock
 
 bench: setup ## every benchmark beside its baseline: a table and bench/results.jsonl
 	$(BIN)/python -m bench

@@ -27,6 +27,11 @@ from bench import (
     ivr,
     lease,
     memory,
+    tts,
+    uis_reports,
+    uis_store,
+    uis_writes,
+    words,
 )
 from bench.ground import Ground, ground
 from bench.results import Figure, NotMeasured, show, write
@@ -40,6 +45,8 @@ BENCHES = (
     "dial",
     "ivr",
     "flashcall",
+    "tts",
+    "words",
     "callo_add",
     "callo_export",
     "callo_import",
@@ -47,6 +54,8 @@ BENCHES = (
     "autocall_create",
     "amocrm_calls",
     "amocrm_push",
+    "uis_reports",
+    "uis_writes",
 )
 RESULTS = Path(__file__).with_name("results.jsonl")
 TINY = lease.Size(waiting=500, batches=2, rounds=1, dispatched=10)
@@ -54,6 +63,8 @@ TINY_IMPORT = callo_import.Size(rows=2000)
 TINY_IVR = ivr.Size(dialogues=20, rounds=1)
 TINY_FLASHCALL = flashcall.Size(calls=50, rounds=1)
 TINY_ADD = callo_add.Size(keys=300, connections=2, seconds=0.5, rounds=1)
+SESSIONS = 5_000_000  # of the reports' store
+TINY_SESSIONS = 12_000
 TINY_EXPORT = callo_export.Size(calls=2000, rounds=2)
 
 
@@ -108,6 +119,17 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(autocall.create(made, autocall.TINY if tiny else autocall.Size()))
     if "delivery" in wanted:
         yield uvloop.run(delivery.measure(made, delivery.TINY if tiny else delivery.Size()))
+    if "tts" in wanted:
+        yield uvloop.run(tts.measure(made, tts.TINY if tiny else tts.Size()))
+    if "words" in wanted:
+        yield words.measure(made, words.TINY if tiny else words.Size())
+    if {"uis_reports", "uis_writes"} & set(wanted):
+        # A cluster of its own, which is kept: it takes minutes to make.
+        with uis_store.store(TINY_SESSIONS if tiny else SESSIONS, made.report) as kept:
+            if "uis_reports" in wanted:
+                yield uvloop.run(uis_reports.measure(kept, made.report, tiny=tiny))
+            if "uis_writes" in wanted:
+                yield uvloop.run(uis_writes.measure(kept, made.report, seconds=2.0 if tiny else 15.0))
     if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):
         trunk = uvloop.run(dial.add_trunk(made))
         with made.service() as roles:

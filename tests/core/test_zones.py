@@ -166,6 +166,10 @@ def test_a_callee_s_zone_is_the_plan_s_where_it_is_one_else_the_account_s(e164: 
     assert asked(e164, Clock.campaign, "Asia/Omsk") == {"Europe/Moscow"}
 
 
+def test_a_zone_that_nobody_knows_is_as_good_as_none() -> None:
+    assert asked("+73432112233", Clock.callee, "Atlantis/Capital") == {"Asia/Yekaterinburg"}
+
+
 def test_the_strictest_of_all_possible_zones_is_all_of_the_country_s() -> None:
     offsets = {NOW.astimezone(ZoneInfo(zone)).utcoffset() for zone in asked("+79161234567", Clock.strictest)}
     assert offsets == {timedelta(hours=hours) for hours in range(2, 13)}

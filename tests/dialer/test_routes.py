@@ -92,7 +92,8 @@ def test_random_campaigns_get_their_shares_of_a_trunk_s_channels_or_pace(
         routes = Routes()
         routes.weigh(weights)
         routes.renew([trunk(1, **limit)])
-        return await served(routes, weights, ahead=3, talk=talk, seconds=60)
+        # More than there are channels, so that each always has one waiting, however many come free at once.
+        return await served(routes, weights, ahead=25, talk=talk, seconds=60.2)
 
     got = virtual.run(work())
     for one, weight in weights.items():

@@ -13,7 +13,7 @@ from zvonar.core.result import Disposition, ScriptResult
 from zvonar.dialects.uis import fields as uis
 from zvonar.reports import rules
 from zvonar.reports.filling import Filling
-from zvonar.reports.query import Compare, Op
+from zvonar.reports.query import Compare, Op, Order
 from zvonar.reports.rules import Condition
 
 if TYPE_CHECKING:
@@ -291,3 +291,60 @@ def test_accounts_are_apart(world: World, account: int) -> None:
     attempt(world, account)
     world.fill()
     assert world.ask(world.account())[0] == 0
+
+
+def test_a_session_that_makes_no_sense_is_set_aside_and_holds_up_no_other(world: World, account: int) -> None:
+    bad = world.ended(account, transfers="nonsense", start_time=world.now.isoformat())
+    empty = world.ended(account)
+    huge = inbound(world, account, 0, lost=False, contact="79" * 2000)
+    world.execute(
+        """UPDATE ended_sessions SET facts = facts || '{"talk_duration": 99999999999}' WHERE session_id = %(s)s""",
+        {"s": huge},
+    )
+    good = inbound(world, account, 0, lost=False)
+    world.fill()
+    world.fill()
+    _, rows = world.ask(account)
+    assert {row["id"] for row in rows} == {good}
+    kept = "SELECT array_agg(session_id ORDER BY session_id) FROM ended_sessions WHERE fault IS NOT NULL"
+    assert world.value(kept) == [bad, empty, huge]
+    assert world.fill() == 0
+    world.execute("DELETE FROM ended_sessions WHERE fault IS NOT NULL")
+
+
+def test_calls_that_are_up_are_rows_where_they_are_asked_for(world: World, account: int) -> None:
+    attempt(world, account)
+    world.fill()
+    attempt(world, account)
+    world.execute(
+        """WITH live AS (
+            UPDATE attempts SET ended_at = NULL, started_at = now() - interval '30 s',
+                answered_at = now() - interval '20 s'
+            WHERE account_id = %(a)s AND session_id IN (SELECT session_id FROM ended_sessions) RETURNING *
+        ), trunk AS (
+            INSERT INTO trunks (name, settings, max_channels) VALUES ('ongoing', '{}', 1) RETURNING trunk_id
+        ), gone AS (DELETE FROM ended_sessions RETURNING 1)
+        INSERT INTO legs (account_id, leg_id, call_id, attempt, leg, trunk_id, gateway, epoch, phase, caller_id, hold,
+            held_by, guarded, rate, placed_at)
+        SELECT account_id, 'x', call_id, attempt, 1, trunk_id, 'gateway', 1, 'answered', '+74950000000', 0, 'account',
+            false, '{}', started_at FROM live, trunk""",
+        {"a": account},
+    )
+    assert world.ask(account)[0] == 1
+    fields = (
+        "id",
+        "finish_time",
+        "direction",
+        "auto_call_campaign_name",
+        "contact_phone_number",
+        "talk_duration",
+    )
+    total, rows = world.ask(account, fields, ongoing=True)
+    assert total == len(rows) == 2
+    live = next(row for row in rows if row["finish_time"] is None)
+    assert (live["direction"], live["auto_call_campaign_name"]) == ("out", "Опрос")
+    assert live["contact_phone_number"] == "79000000001"
+    assert live["talk_duration"] >= 19
+    called = Compare(field="auto_call_campaign_name", op=Op.eq, value="Опрос")
+    order = (Order(field="auto_call_campaign_name"),)
+    assert world.ask(account, filter=called, order=order, ongoing=True)[0] == 2

@@ -11,6 +11,7 @@ from importlib import resources
 from zoneinfo import ZoneInfo
 
 from zvonar.core.control import Clock
+from zvonar.core.errors import SettingsInvalid
 from zvonar.core.phone import is_town
 from zvonar.core.schedule import zone_of
 
@@ -26,7 +27,10 @@ def zones_for(
     if clock is Clock.campaign:
         return (home,)
     if contact is not None:
-        return (zone_of(contact),)
+        try:
+            return (zone_of(contact),)
+        except SettingsInvalid:
+            pass  # a zone database forgets names; one contact must not keep the others from being dialled
     if is_town(e164):
         return (home,)
     possible = _distinct(possible_zones(e164), at)

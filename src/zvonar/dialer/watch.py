@@ -23,17 +23,20 @@ class Watch:
         self._db = db
         self._now = now
         self._healths: dict[int, Health] = {}
+        self._tripped: dict[int, datetime] = {}  # when the campaign that was stopped had last been changed
 
     async def heard(self, campaign: Campaign, call_id: int, outcome: Outcome) -> None:
         """An attempt has ended and is recorded. Where that was too much, its campaign is paused when this returns."""
         breaker = campaign.settings.breaker
-        if breaker is None:
+        # What was under way when it was stopped is no reason to stop it again, once it goes on.
+        if breaker is None or self._tripped.get(campaign.campaign_id) == campaign.updated_at:
             return
         health = self._healths.setdefault(campaign.campaign_id, Health())
         trip = health.heard(breaker, call_id, outcome, at=self._now())
         if trip is None:
             return
         del self._healths[campaign.campaign_id]
+        self._tripped[campaign.campaign_id] = campaign.updated_at
         log.warning(
             "campaign.broken", campaign=campaign.campaign_id, failed=trip.failed, of=trip.of, calls=trip.calls
         )

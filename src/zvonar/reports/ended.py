@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from zvonar.core.durations import Durations, Span, durations
 from zvonar.core.result import Disposition, ScriptResult
+from zvonar.reports.columns import COLUMNS
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
@@ -115,9 +116,9 @@ def facts_of(ended: Ended) -> Facts:
     """Both kinds of facts as one; what is not a fact of ours is an error of whoever wrote it."""
     told = {**(ended.call_facts or {}), **(ended.facts or {})}
     own = {name: told.pop(name) for name in list(told) if name in Facts.__struct_fields__}
-    # Whatever else is there is the report's own, by the name of its column.
-    row = {**told, **own.pop("row", {})}
-    row.pop("machine", None)
+    # Whatever else has the name of a column is the report's own; the rest is for others.
+    told.update(own.pop("row", {}))
+    row = {name: value for name, value in told.items() if name in COLUMNS}
     return msgspec.convert({**own, "row": row}, Facts, strict=False)
 
 

@@ -7,17 +7,20 @@ millisecond; what ends is in the report a fifth of a second later.
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
+from psycopg.types.json import Jsonb
 
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.reports import ended as ends
 from zvonar.reports import rules, visits
 from zvonar.reports.ended import Came, Described, Employee, Ended, Facts
 from zvonar.reports.writing import Row, Writer
-from zvonar.store.db import Connection, Database, StoreUnavailable, rows
+from zvonar.store.db import Connection, Database, StoreFault, StoreUnavailable, rows
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +31,8 @@ _PAUSE = 0.2  # seconds between looks while there is nothing
 TAKE = """
 WITH taken AS (
     DELETE FROM ended_sessions WHERE session_id = ANY(ARRAY(
-        SELECT session_id FROM ended_sessions ORDER BY session_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+        SELECT session_id FROM ended_sessions WHERE fault IS NULL AND session_id >= %(first)s
+        ORDER BY session_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
     RETURNING session_id, account_id, call_id, attempt, facts
 )
 SELECT e.session_id, e.account_id, e.call_id, e.attempt, e.facts, to_jsonb(t) -> 'facts' AS call_facts,
@@ -47,8 +51,20 @@ ORDER BY e.session_id
 # Moments of a session that has begun but has no facts about it are looked at before the transaction, for its month.
 WAITING = """
 SELECT DISTINCT date_trunc('month', coalesce((e.facts ->> 'start_time')::timestamptz, t.started_at)) AS month
-FROM (SELECT * FROM ended_sessions ORDER BY session_id LIMIT %(limit)s) e
+FROM (SELECT * FROM ended_sessions WHERE fault IS NULL ORDER BY session_id LIMIT %(limit)s) e
 LEFT JOIN attempts t ON t.account_id = e.account_id AND t.call_id = e.call_id AND t.attempt = e.attempt
+"""
+
+# What waits first, from a session on.
+FIRST = """
+SELECT session_id FROM ended_sessions WHERE fault IS NULL AND session_id >= %(first)s ORDER BY session_id LIMIT 1
+"""
+
+# Sessions of which no row can be made wait for a person.
+FAULT = "UPDATE ended_sessions SET fault = %(fault)s WHERE session_id = ANY(%(session_ids)s::bigint[])"
+KEEP = """
+INSERT INTO ended_sessions (session_id, account_id, call_id, attempt, facts, fault)
+VALUES (%(session_id)s, %(account_id)s, %(call_id)s, %(attempt)s, %(facts)s, %(fault)s)
 """
 
 # Employees by the numbers and inner names that were called.
@@ -91,6 +107,10 @@ Describe = Callable[[Came, str | None], Described]  # the second is the contact'
 
 class _Month(Struct, frozen=True, kw_only=True):
     month: datetime | None
+
+
+class _Waiting(Struct, frozen=True, kw_only=True):
+    session_id: int
 
 
 class _Staff(Employee, frozen=True, kw_only=True):
@@ -141,14 +161,56 @@ class Filling:
         if not waiting:
             return 0
         await self.writer.prepare(one.month for one in waiting if one.month is not None)
+        try:
+            return len(await self._take(first=0, limit=self._batch))
+        except StoreFault:
+            return await self._one_by_one()
+
+    async def _one_by_one(self) -> int:
+        """Find the session that the database does not take a row of, and set it aside."""
+        first = done = 0
+        while done < self._batch:
+            waiting = await self._db.rows(_Waiting, FIRST, {"first": first})
+            if not waiting:
+                break
+            first = waiting[0].session_id
+            try:
+                await self._take(first=first, limit=1)
+            except StoreFault as exc:
+                await self._db.execute(FAULT, {"session_ids": [first], "fault": str(exc)})
+                log.error("reports.session_refused", session_id=first)
+            first += 1
+            done += 1
+        return done
+
+    async def _take(self, *, first: int, limit: int) -> list[Ended]:
         async with self._db.transaction() as connection:
-            taken = await rows(connection, Ended, TAKE, {"limit": self._batch})
-            if taken:
-                await self.writer.put(connection, await self._rows(connection, taken))
-        return len(taken)
+            taken = await rows(connection, Ended, TAKE, {"first": first, "limit": limit})
+            made = await self._rows(connection, taken) if taken else []
+            if made:
+                await self.writer.put(connection, made)
+        return taken
 
     async def _rows(self, connection: Connection, taken: Sequence[Ended]) -> list[Row]:
-        told = [ends.facts_of(one) for one in taken]
+        told: list[Facts] = []
+        whole: list[Ended] = []
+        for one in taken:
+            try:
+                facts = ends.facts_of(one)
+                if (facts.start_time or one.started_at) is None:
+                    raise ValueError("Nobody says when it began.")
+            except (msgspec.ValidationError, ValueError) as exc:
+                # Its row cannot be made; it is kept for whoever mends the facts.
+                await connection.execute(
+                    KEEP, {**structs.asdict(one), "facts": _json(one.facts), "fault": str(exc)}
+                )
+                log.error("reports.session_not_understood", session_id=one.session_id)
+                continue
+            told.append(facts)
+            whole.append(one)
+        return await self._made(connection, whole, told) if whole else []
+
+    async def _made(self, connection: Connection, taken: Sequence[Ended], told: Sequence[Facts]) -> list[Row]:
         accounts = sorted({one.account_id for one in taken})
         staff = await self._staff(connection, accounts, told)
         made: list[Row] = []
@@ -225,6 +287,10 @@ class Filling:
         if links:
             names = ("tokens", "accounts", "sessions", "kinds", "recordings")
             await connection.execute(LINK, dict(zip(names, map(list, zip(*links, strict=True)), strict=True)))
+
+
+def _json(facts: dict[str, Any] | None) -> Jsonb | None:
+    return None if facts is None else Jsonb(facts)
 
 
 def _came(one: Ended, facts: Facts) -> Came:

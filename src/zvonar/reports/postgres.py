@@ -9,10 +9,11 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg.adapt import Loader
-from psycopg.pq import Format
+from psycopg.pq import Format, TransactionStatus
 
 from zvonar.reports.columns import WORDS, Kept
 from zvonar.reports.conditions import COMPUTED, NAMES, SAME, TRUE, column_of, condition, patterns, wide
@@ -20,6 +21,7 @@ from zvonar.reports.fields import FIELDS, Kind
 from zvonar.reports.query import InvalidFilter, Order, Query, Report, ReportBusy, ReportTooSlow
 from zvonar.reports.shown import columns
 from zvonar.reports.sql import Sql, joined
+from zvonar.reports.writing import month_of
 from zvonar.store.db import Connection, Database, StoreUnavailable
 
 # Of the connections that reports are read over. One report uses one processor, and plans are made for its values:
@@ -32,16 +34,24 @@ SESSION: LiteralString = (
 CONNECTIONS = 8  # of one process
 AT_ONCE = 4  # reports of one account that run at once, whatever process reads them
 CHUNK = 100  # rows
+WHOLE = 200  # rows of a page that is small enough to be read at once
 _PATIENCE = 0.05  # seconds between looks whether another report of the account has ended
 
-# A place among the account's reports, held until the transaction ends; how long each statement may take; and how often
-# the months of the period have changed so far, which starts the moment that total and page are of.
-BEGIN = """
-SELECT set_config('statement_timeout', %s, true), coalesce((
-    SELECT true FROM generate_series(1, %s) place
-    WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false), (
-    SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
-    WHERE account_id = %s AND month >= date_trunc('month', %s::timestamptz)::date AND month < %s::timestamptz)
+# How long each statement of the transaction may take, and the zone of what is shown.
+SET: LiteralString = "SELECT set_config('statement_timeout', %s, true), set_config('timezone', %s, true)"
+
+# A place among the account's reports, held until the transaction ends, and how often the months of the period have
+# changed so far. The total is counted where there is a place and the one that is remembered is of another revision.
+COUNT: LiteralString = """
+SELECT CASE WHEN m.free THEN m.revision END, CASE WHEN m.free AND m.revision IS DISTINCT FROM %s THEN ("""
+COUNT_END: LiteralString = """) END FROM (
+    SELECT coalesce((
+        SELECT true FROM generate_series(1, %s) place
+        WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false) AS free,
+        (SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
+         WHERE account_id = %s AND month >= %s::date AND month < %s) AS revision
+    OFFSET 0
+) m
 """
 
 
@@ -62,79 +72,114 @@ class PostgresReportStore:
         self._at_once = at_once
         self._room = remembered
         self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
+        # Who waits in this process needs no look at what runs in others.
+        self._places: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def report(self, query: Query) -> AsyncIterator[Report]:
         """What the query asks for; see ReportStore."""
         until = asyncio.get_running_loop().time() + query.deadline
+        where = _where(query)
+        statement = _among(query, page(query, where))
         try:
             async with (
                 asyncio.timeout_at(until) as timeout,
-                self._place(query, until) as (connection, revision),
+                self._turn(query.account_id, until),
+                self._place(query, where, until) as (connection, total),
             ):
-                where = _where(query)
-                total = await self._total(connection, query, where, revision)
                 if query.offset >= total:
                     yield Report(total=total, rows=_nothing())
                     return
-                statement = page(query, where)
                 cursor = connection.cursor()
                 cursor.adapters.register_loader("text", _Bytes)
-                rows = cursor.stream(statement.text, statement.params, size=CHUNK)
+                if query.limit <= WHOLE:
+                    async with connection.pipeline():
+                        await cursor.execute(statement.text, statement.params)
+                        await connection.execute("ROLLBACK")
+                        rows = await cursor.fetchall()
+                    timeout.reschedule(None)
+                    yield Report(total=total, rows=_whole(rows))
+                    return
+                stream = cursor.stream(statement.text, statement.params, size=CHUNK)
                 try:
                     # What is wrong with a statement shows before its first row.
-                    first = await anext(rows, None)
-                    timeout.reschedule(
-                        None
-                    )  # the reader sets the pace from here on, within the statement's time
-                    yield Report(total=total, rows=_chunks(first, rows))
+                    first = await anext(stream, None)
+                    # The reader sets the pace from here on, within the time that the statement has.
+                    timeout.reschedule(None)
+                    yield Report(total=total, rows=_chunks(first, stream))
                 finally:
-                    await rows.aclose()  # type: ignore[attr-defined]
+                    await stream.aclose()  # type: ignore[attr-defined]
         except TimeoutError:
             raise ReportTooSlow from None
 
     @asynccontextmanager
-    async def _place(self, query: Query, until: float) -> AsyncIterator[tuple[Connection, int]]:
-        """A connection in a transaction, once the account may have one more."""
+    async def _turn(self, account_id: int, until: float) -> AsyncIterator[None]:
+        """Be one of the account's reports of this process."""
+        places = self._places.get(account_id)
+        if places is None:
+            self._places[account_id] = places = asyncio.Semaphore(self._at_once)
+        try:
+            async with asyncio.timeout_at(until - _PATIENCE):
+                await places.acquire()
+        except TimeoutError:
+            raise ReportBusy from None
+        try:
+            yield
+        finally:
+            places.release()
+
+    @asynccontextmanager
+    async def _place(self, query: Query, where: Sql, until: float) -> AsyncIterator[tuple[Connection, int]]:
+        """A connection in a transaction, once the account may have one more; and the total."""
         loop = asyncio.get_running_loop()
         while True:
             async with self._db.connection() as connection:
                 try:
-                    async with connection.transaction():
-                        left = max(int((until - loop.time()) * 1000), 1)
-                        asked = (f"{left}ms", self._at_once, query.account_id)
-                        period = (query.account_id, query.since, query.until)
-                        cursor = await connection.execute(BEGIN, (*asked, *period))
-                        _, free, revision = await cursor.fetchone() or ("", False, 0)
-                        if free:
-                            yield connection, revision
-                            return
+                    total = await self._begin(connection, query, where, until - loop.time())
+                    if total is not None:
+                        yield connection, total
+                        return
                 except psycopg.errors.QueryCanceled:
                     raise ReportTooSlow from None
                 except _BAD_PATTERNS as exc:
+                    await connection.rollback()
                     field = await _culprit(connection, query)
                     if field is None:
                         raise
                     raise InvalidFilter(field) from exc
+                finally:
+                    if connection.info.transaction_status is not TransactionStatus.IDLE:
+                        await connection.rollback()  # it has only read
             if loop.time() + _PATIENCE >= until:
                 raise ReportBusy
             await asyncio.sleep(_PATIENCE)
 
-    async def _total(self, connection: Connection, query: Query, where: Sql, revision: int) -> int:
-        """How many rows there are; counted once as long as the period does not change."""
-        statement = Sql("SELECT count(*) FROM report_filters f WHERE ") + where
-        key = (statement.text, *(tuple(p) if isinstance(p, list) else p for p in statement.params))
-        known = self._totals.get(key)
-        if known is not None and known[0] == revision:
-            self._totals.move_to_end(key)
-            return known[1]
-        counted = await (await connection.execute(statement.text, statement.params)).fetchone()
-        assert counted is not None
-        self._totals[key] = (revision, counted[0])
+    async def _begin(self, connection: Connection, query: Query, where: Sql, left: float) -> int | None:
+        """Begin the transaction, in one message with the count; the total, or None where there is no place."""
+        count = _among(query, Sql("SELECT count(*) FROM report_filters f WHERE ") + where)
+        key = (count.text, *(tuple(p) if isinstance(p, list) else p for p in count.params))
+        # Calls that are up come and go without a revision.
+        known = None if query.ongoing else self._totals.get(key)
+        place = (self._at_once, query.account_id)
+        months = (query.account_id, month_of(query.since), query.until)
+        statement = Sql(COUNT, (None if known is None else known[0],)) + count
+        statement += Sql(COUNT_END, (*place, *months))
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            await connection.execute(SET, (f"{max(int(left * 1000), 1)}ms", query.zone))
+            found = await (await connection.execute(statement.text, statement.params)).fetchone()
+        assert found is not None
+        revision, counted = found
+        if revision is None:
+            return None
+        if counted is None:
+            assert known is not None, "what is not remembered is counted"
+            counted = known[1]
+        self._totals[key] = (revision, counted)
         self._totals.move_to_end(key)
         if len(self._totals) > self._room:
             self._totals.popitem(last=False)
-        return int(counted[0])
+        return int(counted)
 
 
 _BAD_PATTERNS = (
@@ -166,14 +211,34 @@ def _where(query: Query) -> Sql:
     return period if wanted == TRUE else period + Sql(" AND ") + wanted
 
 
+# Sessions that are over and calls that are up are one table to whoever asks for both.
+_WITH_ONGOING: tuple[tuple[LiteralString, LiteralString], ...] = (
+    ("report_filters f", "(SELECT * FROM report_filters UNION ALL SELECT * FROM ongoing_filters) f"),
+    ("report_rows r", "(SELECT * FROM report_rows UNION ALL SELECT * FROM ongoing_rows) r"),
+)
+
+
+def _among(query: Query, statement: Sql) -> Sql:
+    """The statement over the sessions that the query means."""
+    text = statement.text
+    if query.ongoing:
+        for over, both in _WITH_ONGOING:
+            text = text.replace(over, both)
+    return Sql(text, statement.params)
+
+
 def page(query: Query, where: Sql) -> Sql:
     """The statement that reads a page: a row of it, one text."""
     order, joins = _order(query)
     return (
         Sql("SELECT (SELECT row_to_json(x)::text FROM (SELECT ")
-        + columns(query.fields, zone=query.zone, link_base=query.link_base)
-        + Sql(" FROM report_rows r WHERE r.account_id = %s", (query.account_id,))
-        + Sql(" AND r.start_time = k.start_time AND r.session_id = k.session_id) x) FROM (")
+        + columns(query.fields, link_base=query.link_base)
+        # The period again, so that other months are not even planned for.
+        + Sql(
+            """ FROM report_rows r WHERE r.account_id = %s AND r.start_time = k.start_time
+                AND r.session_id = k.session_id AND r.start_time >= %s AND r.start_time < %s) x) FROM (""",
+            (query.account_id, query.since, query.until),
+        )
         + Sql("SELECT f.start_time, f.session_id FROM report_filters f")
         + joins
         + Sql(" WHERE ")
@@ -254,6 +319,11 @@ def _key(order: Order, zone: str) -> Sql:
 async def _nothing() -> AsyncIterator[list[bytes]]:
     return
     yield
+
+
+async def _whole(rows: list[tuple[bytes]]) -> AsyncIterator[list[bytes]]:
+    for start in range(0, len(rows), CHUNK):
+        yield [row for (row,) in rows[start : start + CHUNK]]
 
 
 async def _chunks(

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from zvonar.reports import rules
 from zvonar.reports.columns import KEY
-from zvonar.reports.writing import Change, Row, Writer
+from zvonar.reports.writing import Change, Row, Touched, Writer
 from zvonar.store.db import Connection, rows
 
 # Ids for sessions, by the ids that they have elsewhere; those that were here before keep theirs.
@@ -43,14 +43,16 @@ async def upload(
             row = {"communication_id": session_id, **one}
             by_id[session_id] = {**row, "account_id": account_id, "session_id": session_id}
         await rules.tag(connection, list(by_id.values()), now=now)
-        fresh = await writer.put(connection, list(by_id.values()), again=True)
+        touched: set[Touched] = set()
+        fresh = await writer.put(connection, list(by_id.values()), again=True, touched=touched)
         known = by_id.keys() - {row["session_id"] for row in fresh}
         changes = [
             Change(account_id=account_id, session_id=session_id, patch=_patch(by_id[session_id]))
             for session_id in sorted(known)
         ]
         if changes:
-            await writer.change(connection, changes)
+            await writer.change(connection, changes, touched=touched)
+        await writer.revise(connection, touched)
     return ids
 
 

@@ -1,14 +1,16 @@
 """By which number does the narrow table know a text? Codes of an account's dictionary, found once and remembered."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import date
 from hashlib import blake2b
 
+import psycopg
 from msgspec import Struct
 
 from zvonar.reports.columns import WORDS
-from zvonar.store.db import Connection, rows
+from zvonar.store.db import Database, StoreUnavailable, rows
 
 # Codes of these texts, made where there were none. `seen` grows with the months that use a text.
 CODES = """
@@ -40,46 +42,46 @@ def digest(word: str) -> bytes:
 
 
 class Words:
-    """Codes of texts; those that were asked for lately need no statement."""
+    """Codes of texts; those that were asked for lately need no statement.
 
-    def __init__(self, *, remembered: int = 50_000) -> None:
+    New texts are committed at once, over a connection of their own: whoever writes rows then never holds one that
+    another waits for. A text that no row says in the end goes with its month.
+    """
+
+    def __init__(self, db: Database, *, remembered: int = 50_000) -> None:
+        self._db = db
         self._room = remembered
         self._codes: OrderedDict[tuple[int, str, str, date], int] = OrderedDict()
+        self._alone = asyncio.Lock()
 
-    async def codes(
-        self, connection: Connection, said: Iterable[tuple[int, str, str, date]]
-    ) -> dict[Word, int]:
-        """The code of each text of a field, by account and the month that says it.
-
-        Inside the transaction of the rows that say them; what it has made is remembered once `kept` is called.
-        """
+    async def codes(self, said: Iterable[tuple[int, str, str, date]]) -> dict[Word, int]:
+        """The code of each text of a field, by account and the month that says it. Raises StoreUnavailable."""
         wanted = set(said)
         known = {one: self._codes[one] for one in wanted if one in self._codes}
         missing = sorted(wanted - known.keys(), key=lambda one: (one[0], WORDS[one[1]], digest(one[2])))
-        found = {(account, field, word): code for (account, field, word, _), code in known.items()}
-        if not missing:
-            return found
-        made = await rows(
-            connection,
-            _Code,
-            CODES,
-            {
-                "accounts": [one[0] for one in missing],
-                "fields": [WORDS[one[1]] for one in missing],
-                "digests": [digest(one[2]) for one in missing],
-                "words": [one[2] for one in missing],
-                "seen": [one[3] for one in missing],
-            },
-        )
-        by_digest = {(code.account_id, code.field, code.digest): code.word_id for code in made}
-        for account, field, word, _ in missing:
-            found[account, field, word] = by_digest[account, WORDS[field], digest(word)]
-        return found
-
-    def keep(self, said: Collection[tuple[int, str, str, date]], codes: dict[Word, int]) -> None:
-        """Remember codes that are committed."""
-        for one in said:
-            self._codes[one] = codes[one[0], one[1], one[2]]
+        if missing:
+            known.update(await self._made(missing))
+        for one, code in known.items():
+            self._codes[one] = code
             self._codes.move_to_end(one)
         while len(self._codes) > self._room:
             self._codes.popitem(last=False)
+        return {(account, field, word): code for (account, field, word, _), code in known.items()}
+
+    async def _made(self, missing: list[tuple[int, str, str, date]]) -> dict[tuple[int, str, str, date], int]:
+        asked = {
+            "accounts": [one[0] for one in missing],
+            "fields": [WORDS[one[1]] for one in missing],
+            "digests": [digest(one[2]) for one in missing],
+            "words": [one[2] for one in missing],
+            "seen": [one[3] for one in missing],
+        }
+        async with self._alone:
+            try:
+                # Not one of the pool: all of those may be held by writers who wait for this.
+                async with await self._db.connect() as connection:
+                    made = await rows(connection, _Code, CODES, asked)
+            except psycopg.OperationalError as exc:
+                raise StoreUnavailable(f"({type(exc).__name__})") from None
+        by_digest = {(code.account_id, code.field, code.digest): code.word_id for code in made}
+        return {one: by_digest[one[0], WORDS[one[1]], digest(one[2])] for one in missing}

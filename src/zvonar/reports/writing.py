@@ -14,8 +14,10 @@ from msgspec import Struct
 from zvonar.reports.columns import COLUMNS, KEY, WORDS, Kept, narrow_columns
 from zvonar.reports.words import Word, Words
 from zvonar.store.db import Connection, Database, rows
+from zvonar.store.sessions import ensure_month
 
 Row = dict[str, Any]
+Touched = tuple[int, date]  # account and month
 
 # Sessions that are new: what is known by its id is not put in again.
 START = """
@@ -69,8 +71,13 @@ WITH talked AS (
         WHERE f.account_id = l.account_id AND f.contact_phone_number = l.contact_phone_number AND NOT f.is_lost
           AND f.start_time > l.start_time AND f.start_time < l.start_time + interval '90 days'
         ORDER BY f.start_time LIMIT 1) s
+), locked AS MATERIALIZED (
+    -- Wide before narrow and by id, as whoever changes rows does.
+    SELECT d.* FROM dealt d JOIN report_rows r ON r.account_id = d.account_id AND r.start_time = d.start_time
+        AND r.session_id = d.session_id
+    ORDER BY r.session_id FOR UPDATE OF r
 ), narrow AS (
-    UPDATE report_filters f SET lost_call_processing_duration = d.seconds FROM dealt d
+    UPDATE report_filters f SET lost_call_processing_duration = d.seconds FROM locked d
     WHERE f.account_id = d.account_id AND f.start_time = d.start_time AND f.session_id = d.session_id
       AND f.lost_call_processing_duration IS DISTINCT FROM d.seconds
     RETURNING f.account_id, f.start_time, f.session_id, d.seconds
@@ -79,8 +86,6 @@ UPDATE report_rows r SET lost_call_processing_duration = n.seconds FROM narrow n
 WHERE r.account_id = n.account_id AND r.start_time = n.start_time AND r.session_id = n.session_id
 RETURNING r.account_id, date_trunc('month', r.start_time)::date AS month
 """
-
-ENSURE_MONTH = "SELECT ensure_session_month(%(at)s)"
 
 _WIDE = tuple(name for name in COLUMNS if name not in KEY)
 _NARROW: tuple[LiteralString, ...] = tuple(name for name in narrow_columns() if name not in KEY)
@@ -117,7 +122,7 @@ class _Started(Struct, frozen=True, kw_only=True):
     session_id: int
 
 
-class _Touched(Struct, frozen=True, kw_only=True):
+class _Settled(Struct, frozen=True, kw_only=True):
     account_id: int
     month: date
 
@@ -127,19 +132,27 @@ class Writer:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.words = Words()
+        self.words = Words(db)
         self._months: set[date] = set()
 
     async def prepare(self, starts: Iterable[datetime]) -> None:
         """Make the months of these moments, before the transaction that writes into them."""
         for month in sorted({month_of(start) for start in starts} - self._months):
-            await self.db.execute(ENSURE_MONTH, {"at": datetime(month.year, month.month, 1, tzinfo=UTC)})
+            await ensure_month(self.db, datetime(month.year, month.month, 1, tzinfo=UTC))
             self._months.add(month)
 
-    async def put(self, connection: Connection, new: Sequence[Row], *, again: bool = False) -> list[Row]:
+    async def put(
+        self,
+        connection: Connection,
+        new: Sequence[Row],
+        *,
+        again: bool = False,
+        touched: set[Touched] | None = None,
+    ) -> list[Row]:
         """Put in those that are not there yet, by session id, inside a transaction; which ones they were.
 
-        `again`: calls of long ago come in, so what is known of lost ones is looked at once more.
+        `again`: calls of long ago come in, so what is known of lost ones is looked at once more. `touched`: what has
+        changed is added here, for one `revise` at the end of a transaction that does more.
         """
         given = {int(row["session_id"]): row for row in new}
         asked = {
@@ -150,13 +163,15 @@ class Writer:
         started = await rows(connection, _Started, START, asked)
         fresh = [given[one.session_id] for one in started]
         if fresh:
-            wide, narrow = await self._both(connection, fresh)
+            wide, narrow = await self._both(fresh)
             await connection.execute(PUT_ROWS, {"rows": wide})
             await connection.execute(PUT_FILTERS, {"rows": narrow})
-            await self._revise(connection, fresh, await _settle(connection, fresh, again=again))
+            await self._touch(connection, fresh, await _settle(connection, fresh, again=again), touched)
         return fresh
 
-    async def change(self, connection: Connection, changes: Sequence[Change]) -> set[int]:
+    async def change(
+        self, connection: Connection, changes: Sequence[Change], *, touched: set[Touched] | None = None
+    ) -> set[int]:
         """Change rows inside a transaction; the ids of those that there are. Another account's are not."""
         by_id: dict[int, list[Change]] = {}
         for change in changes:
@@ -172,13 +187,13 @@ class Writer:
                 row.update(one.patch(row))
             changed.append(row)
         if changed:
-            wide, narrow = await self._both(connection, changed)
+            wide, narrow = await self._both(changed)
             await connection.execute(CHANGE_ROWS, {"rows": wide})
             await connection.execute(CHANGE_FILTERS, {"rows": narrow})
-            await self._revise(connection, changed, [])
+            await self._touch(connection, changed, [], touched)
         return {row["session_id"] for row in changed}
 
-    async def _both(self, connection: Connection, some: Sequence[Row]) -> tuple[str, str]:
+    async def _both(self, some: Sequence[Row]) -> tuple[str, str]:
         """The rows as JSON for both tables."""
         said = {
             (row["account_id"], name, text, month_of(row["start_time"]))
@@ -186,12 +201,25 @@ class Writer:
             for name, text in row.items()
             if text is not None and name in WORDS
         }
-        codes = await self.words.codes(connection, said)
+        codes = await self.words.codes(said)
         return _json(some), _json([narrow_row(row, codes) for row in some])
 
-    async def _revise(self, connection: Connection, some: Sequence[Row], more: Sequence[_Touched]) -> None:
-        touched = {(row["account_id"], month_of(row["start_time"])) for row in some}
-        touched |= {(one.account_id, one.month) for one in more}
+    async def _touch(
+        self,
+        connection: Connection,
+        some: Sequence[Row],
+        more: Sequence[_Settled],
+        touched: set[Touched] | None,
+    ) -> None:
+        found = {(row["account_id"], month_of(row["start_time"])) for row in some}
+        found |= {(one.account_id, one.month) for one in more}
+        if touched is None:
+            await self.revise(connection, found)
+        else:
+            touched |= found
+
+    async def revise(self, connection: Connection, touched: Iterable[Touched]) -> None:
+        """Say that these months have changed: the last thing that a transaction does, because others wait for it."""
         ordered = sorted(touched)
         await connection.execute(
             REVISE, {"accounts": [one[0] for one in ordered], "months": [one[1] for one in ordered]}
@@ -234,13 +262,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-async def _settle(connection: Connection, fresh: Sequence[Row], *, again: bool) -> list[_Touched]:
+async def _settle(connection: Connection, fresh: Sequence[Row], *, again: bool) -> list[_Settled]:
     known = [row for row in fresh if row.get("contact_phone_number")]
     talked = [row for row in known if not row["is_lost"]]
     lost = [row for row in known if row["is_lost"]]
     return await rows(
         connection,
-        _Touched,
+        _Settled,
         SETTLE,
         {
             "talked_accounts": [row["account_id"] for row in talked],

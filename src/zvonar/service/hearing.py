@@ -1,5 +1,6 @@
 """Who recognises words and writes calls down here? What the settings name, or nobody."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -62,7 +63,12 @@ async def ears(config: HearingConfig, tapping: "Tapping") -> AsyncIterator["Hear
     async with Pool(
         model.command(Path(config.model)), model.environment(), size=config.recognisers, wait=config.wait
     ) as pool:
-        yield Hearing(tapping, pool, lines=_LINES * config.recognisers, wait=config.wait)
+        warming = asyncio.create_task(pool.warm())
+        try:
+            yield Hearing(tapping, pool, lines=_LINES * config.recognisers, wait=config.wait)
+        finally:
+            warming.cancel()
+            await asyncio.wait({warming})
 
 
 @asynccontextmanager

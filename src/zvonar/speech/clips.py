@@ -79,6 +79,10 @@ class ClipCache:
                 raise ClipCacheClosed from None
             raise
 
+    def there(self, key: str) -> bool:
+        """Whether a clip that was made before still is; that counts as a use. Raises ClipNotStored."""
+        return self._found(key) is not None
+
     def key(self, text: str, voice: Voice) -> str:
         """Raises as `spoken_text` does."""
         shape = (PROCESSING, self._synthesiser.identity(voice), voice, spoken_text(text))

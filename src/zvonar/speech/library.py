@@ -60,12 +60,24 @@ class Library:
         self._directory = directory
         self._converter = converter
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # by account
+        self._heard: dict[tuple[int, str, Voice], Audio] = {}  # what a text became
         self._rows: dict[tuple[int, int], Clip] = {}  # by account and clip id
         self._fetching = asyncio.Lock()  # one at a time: a burst of calls fetches its prompt once
 
     async def said(self, account_id: int, text: str, voice: Voice) -> Audio:
         """A text of an account, with its markup, as the telephone plays it. Raises SpeechFailed."""
-        return await self._said(account_id, text, voice, 0)
+        # A prompt that was played a moment ago is found without being read again.
+        known = self._heard.get((account_id, text, voice))
+        if known is not None and self._cache.there(known.path.stem):
+            return known
+        audio = await self._said(account_id, text, voice, 0)
+        if audio.path == self._cache.path_for(
+            audio.path.stem
+        ):  # not an upload, which is looked for elsewhere
+            if len(self._heard) >= _KNOWN:
+                self._heard.clear()
+            self._heard[account_id, text, voice] = audio
+        return audio
 
     async def converted(self, clip: Clip, *, voice: Voice | None = None) -> Audio:
         """A clip as the telephone plays it; `voice` for a text that was given none. Raises SpeechFailed."""

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from zvonar.core.facts import TransferReport
 from zvonar.core.result import Disposition, Outcome, ScriptResult
 from zvonar.core.script import Step
 from zvonar.dialects.autocall.callbacks import render
@@ -18,6 +19,9 @@ from .client import TEXT, Client
 if TYPE_CHECKING:
     from tests.dialects.conftest import House
 
+PUT_THROUGH = TransferReport(
+    to="+70001239999", began=1.0, ended=9.0, disposition=Disposition.answered, talk_seconds=7
+)
 BUSY = Outcome(disposition=Disposition.busy)
 HEARD = Outcome(disposition=Disposition.answered, script_result=ScriptResult.completed, talk_seconds=6)
 
@@ -287,9 +291,14 @@ def test_a_text_follows_a_success_and_another_one_its_want(client: Client) -> No
 
 def test_what_was_chosen_is_told_the_same_by_callback_and_by_a_look(client: Client) -> None:
     made = client.autocall(callback_url="https://example.com/x")
-    steps = (Step(node="1"), Step(node="1", key="2", status_name="Да"), Step(node="2", word="нет"))
+    steps = (
+        Step(node="1"),
+        Step(node="1", key="2", status_name="Да"),
+        Step(node="2", word="нет", transfer=PUT_THROUGH),
+    )
     called = client.house.dial(client.tenant, made["id"], HEARD, steps=steps)
     looked = client.ok("GET", f"/autocalls/{made['id']}/calls/{called}")
+    assert looked["r_duration"] == 7
     assert looked["data"] == [
         {"node": "1", "key": "2", "name": "Да"},
         {"node": "2", "key": "нет", "name": None},

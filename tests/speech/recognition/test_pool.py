@@ -114,3 +114,22 @@ def test_a_meaning_is_said_in_the_language_and_other_words_as_they_are() -> None
     assert phrases("yes", "ru-RU") == ("да",)
     assert phrases("yes", "de") == ("yes",)
     assert phrases("оператор", "ru") == ("оператор",)
+
+
+@pytest.mark.asyncio
+async def test_what_was_warmed_answers_without_being_loaded_again() -> None:
+    async with pool(size=2) as recognisers:
+        await recognisers.warm()
+        before = {process._process.pid for process in recognisers._all if process._process}
+        request = wire.Score(pcm=b"x", language="ru", phrases=["x"])
+        answers = await asyncio.gather(*(recognisers._ask(request, 30.0) for _ in range(4)))
+    assert len(before) == 2
+    assert {int(answer.heard) for answer in answers if isinstance(answer, wire.Scores)} <= before
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_warmed_is_told_to_whoever_asks() -> None:
+    async with Pool(["/nowhere/python"], os.environ, wait=30.0, deadline=30.0) as recognisers:
+        await recognisers.warm()
+        with pytest.raises(RecogniserDied):
+            await recognisers.choose(b"x", WORDS, language="ru")

@@ -47,6 +47,12 @@ class CampaignFact(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class TransferFact(Struct, frozen=True, kw_only=True):
+    """Somebody to whom a subscriber was put through."""
+
+    talk_seconds: int = 0
+
+
 class StepFact(Struct, frozen=True, kw_only=True):
     """One thing that happened in a scenario."""
 
@@ -54,6 +60,7 @@ class StepFact(Struct, frozen=True, kw_only=True):
     key: str | None = None  # None: silence, or a word
     word: str | None = None
     status_name: str | None = None
+    transfer: TransferFact | None = None
 
 
 class AttemptFact(Struct, frozen=True, kw_only=True):
@@ -254,7 +261,12 @@ def call(fact: CallFact) -> Call:
         status_tries=tuple(status for _, status in tries),
         last_try_at=tries[-1][0] if tries else None,
         duration=fact.talk_seconds,
-        r_duration=0,
+        r_duration=sum(
+            step.transfer.talk_seconds
+            for attempt in fact.attempts
+            for step in attempt.steps or ()
+            if step.transfer is not None
+        ),
         status=call_status(
             fact.state, fact.disposition, fact.script_result, recalled=fact.recalled_at is not None
         ),

@@ -39,6 +39,8 @@ KEY_HEADER: Final = "idempotency-key"
 REPLAYED: Final = "Idempotent-Replayed"
 
 RECEIVED_WITHIN: Final = 300.0  # seconds for a body
+WORKED_WITHIN: Final = 900.0  # seconds for a long body, a turn among others included
+LONG_ONES: Final = 3  # requests with long bodies that are worked on at once
 WAIT: Final = 60.0  # seconds for the same request that another connection has sent
 _HELD: Final = 1 << 20  # bytes of a body that stay in memory
 _PAUSES: Final = (0.02, 0.05, 0.1, 0.25)  # seconds between looks at a request that is being worked on
@@ -171,8 +173,10 @@ class Operation(Struct, frozen=True, kw_only=True):
         return found
 
 
-def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
-    """The operation as a route."""
+def handler(
+    operation: Operation, service: Service, *, long_ones: asyncio.Semaphore
+) -> ControllerRouterHandler:
+    """The operation as a route. `long_ones`: whose turn it is that have long bodies; each keeps a connection busy."""
 
     @route(
         _litestar(operation.path),
@@ -202,7 +206,10 @@ def handler(operation: Operation, service: Service) -> ControllerRouterHandler:
                 asked = msgspec.structs.replace(asked, body=read(operation.body, decoded(file.read())))
             if not operation.changes:
                 return _answer(operation, await _handled(operation, asked))
-            return await _changed(operation, asked, digest)
+            if size <= _HELD:
+                return await _changed(operation, asked, digest)
+            async with asyncio.timeout(WORKED_WITHIN), long_ones:
+                return await _changed(operation, asked, digest)
 
     return handle
 
@@ -303,7 +310,7 @@ async def _changed(operation: Operation, asked: Asked, digest: bytes) -> Respons
             "An Idempotency-Key is 1 to 255 printable characters without blanks.",
             "Idempotency-Key: от 1 до 255 печатных символов без пробелов.",
         )
-    async with asyncio.timeout(WAIT + RECEIVED_WITHIN):
+    async with asyncio.timeout(WAIT + WORKED_WITHIN):
         return await _once(operation, asked, rates.key_hash(given), digest)
 
 

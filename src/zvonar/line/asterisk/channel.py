@@ -180,8 +180,9 @@ class AsteriskLine(Keypad):
             if key is not None and key.done():
                 pressed = key.result()
                 if not finished.done() and not self._end.done():
-                    with contextlib.suppress(GatewayInDoubt):  # the key counts, whatever goes on playing
-                        await self._ask("DELETE", f"playbacks/{playback}")
+                    # Beside what follows, which is not made to wait for the answer; but it is asked for first.
+                    self._gateway.begin(self._stop(playback))
+                    await asyncio.sleep(0)
                 return pressed
             self._check()
             if finished.result() == "failed":

@@ -76,6 +76,15 @@ class _Process:
             raise ValueError("it is not what we started")
         return process
 
+    async def warm(self) -> None:
+        """Load the model before anybody asks. Raises nothing: whoever asks is told what is wrong."""
+        try:
+            async with asyncio.timeout(_LOAD):
+                await self._started()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError, msgspec.MsgspecError) as exc:
+            log.warning("recogniser.not_loaded", error=type(exc).__name__)
+            await self.kill()
+
     async def kill(self) -> None:
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
@@ -128,6 +137,16 @@ class Pool:
 
     async def __aenter__(self) -> "Pool":
         return self
+
+    async def warm(self) -> None:
+        """Load every model that is not loaded yet, so that the first caller need not wait for it."""
+        cold = [self._free.get_nowait() for _ in range(self._free.qsize())]
+        try:
+            for process in cold:
+                await process.warm()
+        finally:
+            for process in cold:
+                self._free.put_nowait(process)
 
     async def __aexit__(self, *_: object) -> None:
         for process in self._all:

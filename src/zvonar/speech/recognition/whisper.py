@@ -38,7 +38,7 @@ class Whisper:
     """One model in this process."""
 
     def __init__(self, model: Path) -> None:
-        from faster_whisper import WhisperModel  # type: ignore[import-untyped]
+        from faster_whisper import WhisperModel
 
         self._model: Any = WhisperModel(
             str(model), device="cpu", compute_type="int8", cpu_threads=1, num_workers=1, local_files_only=True
@@ -46,7 +46,7 @@ class Whisper:
 
     def scores(self, request: Score, *, free: bool = False) -> Scores:
         """How well each phrase fits. `free`: decode as well, for comparison."""
-        from faster_whisper.tokenizer import Tokenizer  # type: ignore[import-untyped]
+        from faster_whisper.tokenizer import Tokenizer
 
         sound = _padded(_sound(request.pcm))
         tokenizer = Tokenizer(

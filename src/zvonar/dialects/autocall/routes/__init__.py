@@ -1,5 +1,6 @@
 """Under which paths do autocall clients find us? Every operation of this API, below its prefix."""
 
+import asyncio
 from collections.abc import Sequence
 
 from litestar import Router
@@ -7,7 +8,7 @@ from litestar.exceptions import HTTPException
 
 from zvonar.dialects.autocall import docs, errors
 from zvonar.dialects.autocall.errors import Problem
-from zvonar.dialects.autocall.operations import KEY_KIND, Operation, Service, allowing, handler
+from zvonar.dialects.autocall.operations import KEY_KIND, LONG_ONES, Operation, Service, allowing, handler
 from zvonar.dialects.autocall.routes import (
     audio,
     autocalls,
@@ -47,12 +48,13 @@ def routes(service: Service) -> list[Router]:
 
 
 def _router(prefix: str, operations: Sequence[Operation], service: Service) -> Router:
+    long_ones = asyncio.Semaphore(LONG_ONES)
     return Router(
         prefix,
         route_handlers=[
             # First, or the server makes its own for the first handler of each path.
             *(allowing(path, operations) for path in dict.fromkeys(one.path for one in operations)),
-            *(handler(operation, service) for operation in operations),
+            *(handler(operation, service, long_ones=long_ones) for operation in operations),
         ],
         exception_handlers={
             Problem: errors.render,
