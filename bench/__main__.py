@@ -14,6 +14,7 @@ import uvloop
 from rich.console import Console
 
 from bench import (
+    amocrm_calls,
     amocrm_push,
     autocall,
     callee,
@@ -51,6 +52,7 @@ BENCHES = (
     "callo_import",
     "autocall_read",
     "autocall_create",
+    "amocrm_calls",
     "amocrm_push",
     "uis_reports",
     "uis_writes",
@@ -106,6 +108,9 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         yield uvloop.run(callo_add.measure(made, TINY_ADD if tiny else callo_add.Size()))
     if "callo_export" in wanted:
         yield uvloop.run(callo_export.measure(made, TINY_EXPORT if tiny else callo_export.Size()))
+    if "amocrm_calls" in wanted:
+        contacts = amocrm_calls.TINY if tiny else amocrm_calls.Size()
+        yield uvloop.run(amocrm_calls.measure(made, contacts))
     if "amocrm_push" in wanted:
         yield uvloop.run(amocrm_push.measure(made, amocrm_push.TINY if tiny else amocrm_push.Size()))
     if "autocall_read" in wanted:

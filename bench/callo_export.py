@@ -120,6 +120,7 @@ async def _campaign(db: Database, size: Size) -> dict[str, int]:
                     "key_hash": accounts.hash_key(f"{KEY}{number}"),
                     "account_id": account.account_id,
                     "kind": KEY_KIND,
+                    "networks": None,
                 },
             )
     campaign = await campaigns.add(

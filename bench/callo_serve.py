@@ -13,6 +13,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body
 
 from bench.ground import now
+from zvonar.dialects.amocrm import routes as amocrm
 from zvonar.dialects.autocall import routes as autocall
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
@@ -42,6 +43,7 @@ def application(what: str, db: Database) -> Litestar:
         routes = [
             *callo.routes(callo.Service(db=db, now=now, media=media)),
             *autocall.routes(autocall.Service(db=db, now=now, library=media.library)),
+            *amocrm.routes(amocrm.Service(db=db, now=now)),
         ]
         return Litestar(routes, openapi_config=None, logging_config=None)
 

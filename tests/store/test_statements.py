@@ -111,7 +111,7 @@ SAMPLES: dict[str, Any] = {
     **{name: [Jsonb({})] for name in ("params", "payloads", "afters", "befores")},
     **{name: [NOW] for name in ("created_ats", "updated_ats")},
     **{name: [True] for name in ("mains", "unsorteds")},
-    **dict.fromkeys(("cards", "tasks"), Jsonb([])),
+    **dict.fromkeys(("cards", "tasks", "notes"), Jsonb([])),  # "calls" is above
     "task_ids": [1],
     "expires_at": NOW,
     **dict.fromkeys(("tag", "base_url", "crm_kind", "trouble", "uniq", "way", "origin"), "x"),

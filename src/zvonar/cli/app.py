@@ -10,6 +10,7 @@ from zvonar.cli import (
     deliveries,
     demo,
     directories,
+    desk,
     home,
     imports,
     keys,
@@ -31,6 +32,7 @@ app.command("doctor")(home.doctor)
 app.command("stop")(home.stop)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.add_typer(desk.commands, name="amocrm", help="The CRM that an account has here.")
 app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
 campaigns.commands.command("import")(imports.import_)
 campaigns.commands.command("preflight")(control.preflight_)

@@ -1,4 +1,4 @@
-"""Into which card does a call belong? The kinds of cards, and the documented rule that chooses one."""
+"""Whom does a number lead to? The kinds of cards, and what of a number is compared."""
 
 import re
 from enum import StrEnum
@@ -29,25 +29,6 @@ class Card(Struct, frozen=True, kw_only=True):
 
     kind: Kind
     card_id: int
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """Whose number it is, and the deals that go with it."""
-
-    owner: Card  # contact or company
-    leads: tuple[int, ...]  # active ones; two are as good as more
-    customers: tuple[int, ...]  # two are as good as more
-
-
-def choose(found: Found) -> Card:
-    """The card of a call: the only active lead where there is no customer, the only customer where there is no active
-    lead, else whose number it is.
-    """
-    if len(found.leads) == 1 and not found.customers:
-        return Card(kind=Kind.lead, card_id=found.leads[0])
-    if len(found.customers) == 1 and not found.leads:
-        return Card(kind=Kind.customer, card_id=found.customers[0])
-    return found.owner
 
 
 def tail(phone: str) -> str:

@@ -99,6 +99,10 @@ BY_NAME = f"SELECT {COLUMNS} FROM accounts WHERE name = %(name)s"
 
 LOGIN = "SELECT account_id, password_hash FROM logins WHERE kind = %(kind)s AND login = %(login)s"
 
+LOGIN_OF = (
+    "SELECT login FROM logins WHERE kind = %(kind)s AND account_id = %(account_id)s ORDER BY login LIMIT 1"
+)
+
 RATES = """
 SELECT prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates WHERE tariff_id = %(tariff_id)s
 """
@@ -222,6 +226,12 @@ async def by_key(db: Database, key: str, *, kind: str) -> Account:
     if account is None:
         raise Unauthorised()
     return account
+
+
+async def login_of(db: Database, account_id: int, *, kind: str) -> str | None:
+    """The account's login of this kind."""
+    found: str | None = await db.value(LOGIN_OF, {"account_id": account_id, "kind": kind})
+    return found
 
 
 async def login(db: Database, *, kind: str, login: str) -> Login | None:

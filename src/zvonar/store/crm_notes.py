@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
@@ -63,24 +64,24 @@ class NewNote(Struct, frozen=True, kw_only=True):
 COLUMNS = """note_id, kind::text AS kind, card_id, note_type, params, responsible_user_id, created_by, updated_by,
     created_at, updated_at"""
 
-# All of them or none. Ids are taken first, so that each is known by its place.
+# All of them or none. Ids are taken first, so that each is known by its place. One document, because the driver takes
+# long to write arrays of such.
 ADD = """
 WITH given AS MATERIALIZED (
-    SELECT nextval('crm_note_ids') AS note_id, g.*
-    FROM unnest(%(account_ids)s::bigint[], %(card_kinds)s::crm_kind[], %(card_ids)s::bigint[], %(note_types)s::text[],
-                %(params)s::jsonb[], %(responsibles)s::bigint[], %(creators)s::bigint[], %(updaters)s::bigint[],
-                %(created_ats)s::timestamptz[], %(updated_ats)s::timestamptz[]) WITH ORDINALITY
-        AS g (account_id, kind, card_id, note_type, params, responsible, creator, updater, created_at, updated_at,
-              place)
+    SELECT nextval('crm_note_ids') AS note_id, g.*, coalesce(g.responsible_user_id, (
+        SELECT c.responsible_user_id FROM crm_entities c
+        WHERE c.account_id = g.account_id AND c.kind = g.kind AND c.card_id = g.card_id)) AS responsible
+    FROM jsonb_to_recordset(%(notes)s) AS g (place integer, account_id bigint, kind crm_kind, card_id bigint,
+        note_type text, params jsonb, responsible_user_id bigint, created_by bigint, updated_by bigint,
+        created_at timestamptz, updated_at timestamptz)
 ), added AS (
     INSERT INTO crm_notes (account_id, note_id, kind, card_id, note_type, params, responsible_user_id, created_by,
         updated_by, created_at, updated_at)
-    SELECT g.account_id, g.note_id, g.kind, g.card_id, g.note_type, g.params,
-        coalesce(g.responsible, c.responsible_user_id), g.creator, g.updater, g.created_at, g.updated_at
-    FROM given g JOIN crm_entities c USING (account_id, kind, card_id)
+    SELECT account_id, note_id, kind, card_id, note_type, params, responsible, created_by, updated_by, created_at,
+        updated_at
+    FROM given
 )
-SELECT note_id, coalesce(g.responsible, c.responsible_user_id)
-FROM given g JOIN crm_entities c USING (account_id, kind, card_id) ORDER BY place
+SELECT note_id, responsible FROM given ORDER BY place
 """
 
 BY_IDS = f"""
@@ -116,50 +117,81 @@ ORDERS = {"id": "note_id", "updated_at": "updated_at, note_id"}
 
 
 async def add(connection: Connection, notes: Sequence[NewNote]) -> list[int]:
-    """Add notes, and tell who wants to hear of it; their ids, in their order."""
+    """Add notes to cards that there are, and tell who wants to hear of it; their ids, in their order.
+
+    Within a transaction.
+    """
     if not notes:
         return []
-    params = {
-        "account_ids": [note.account_id for note in notes],
-        "card_kinds": [note.card.kind for note in notes],
-        "card_ids": [note.card.card_id for note in notes],
-        "note_types": [note.note_type for note in notes],
-        "params": [Jsonb(note.params) for note in notes],
-        "responsibles": [note.responsible_user_id for note in notes],
-        "creators": [note.created_by for note in notes],
-        "updaters": [note.updated_by for note in notes],
-        "created_ats": [note.created_at for note in notes],
-        "updated_ats": [note.updated_at for note in notes],
-    }
-    added = await (await connection.execute(ADD, params)).fetchall()
-    ids = [int(note_id) for note_id, _ in added]
+    records = [_record(place, note) for place, note in enumerate(notes)]
+    added = await (await connection.execute(ADD, {"notes": Jsonb(records, dumps=_dumps)})).fetchall()
+    told = zip(added, notes, strict=True)
     await crm_hooks.tell(
         connection,
         [
-            Happening(
-                account_id=note.account_id,
-                setting=f"note_{note.card.kind}",
-                card=note.card,
-                at=note.updated_at,
-                facts=_facts(note_id, responsible, note),
-            )
-            for (note_id, responsible), note in zip(added, notes, strict=True)
+            happening(note, note.card, note_id=note_id, responsible=responsible)
+            for (note_id, responsible), note in told
         ],
     )
-    return ids
+    return [int(note_id) for note_id, _ in added]
 
 
-def _facts(note_id: int, responsible: int, note: NewNote) -> dict[str, Any]:
+_dumps = msgspec.json.Encoder().encode
+
+
+def _record(place: int, note: NewNote) -> dict[str, Any]:
     return {
-        "note_id": note_id,
+        "place": place,
+        "account_id": note.account_id,
+        "kind": note.card.kind,
+        "card_id": note.card.card_id,
         "note_type": note.note_type,
         "params": note.params,
-        "responsible_user_id": responsible,
+        "responsible_user_id": note.responsible_user_id,
         "created_by": note.created_by,
         "updated_by": note.updated_by,
-        "created_at": note.created_at.isoformat(),
-        "updated_at": note.updated_at.isoformat(),
+        "created_at": note.created_at,
+        "updated_at": note.updated_at,
     }
+
+
+class Notable(Protocol):
+    """What is told of a note."""
+
+    @property
+    def account_id(self) -> int: ...
+    @property
+    def note_type(self) -> NoteType: ...
+    @property
+    def params(self) -> dict[str, Any]: ...
+    @property
+    def created_by(self) -> int: ...
+    @property
+    def updated_by(self) -> int: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
+
+
+def happening(note: Notable, card: Card, *, note_id: int, responsible: int) -> Happening:
+    """What webhooks may want to hear of a note on this card."""
+    return Happening(
+        account_id=note.account_id,
+        setting=f"note_{card.kind}",
+        card=card,
+        at=note.updated_at,
+        facts={
+            "note_id": note_id,
+            "note_type": note.note_type,
+            "params": note.params,
+            "responsible_user_id": responsible,
+            "created_by": note.created_by,
+            "updated_by": note.updated_by,
+            "created_at": note.created_at.isoformat(),
+            "updated_at": note.updated_at.isoformat(),
+        },
+    )
 
 
 async def change(connection: Connection, account_id: int, notes: Sequence[Note]) -> None:

@@ -4,12 +4,16 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 from psycopg.errors import UniqueViolation
 
 from zvonar.core.crm import tail
-from zvonar.core.errors import NameTaken
+from zvonar.core.errors import NameTaken, Unauthorised
+from zvonar.store import accounts, limits
+from zvonar.store.accounts import Account
 from zvonar.store.db import Connection, Database, row, rows
+from zvonar.store.limits import Rule
 
 
 class Role(StrEnum):
@@ -70,6 +74,23 @@ SELECT lower(email) FROM crm_users WHERE account_id = %(account_id)s AND lower(e
 """
 
 
+# Whoever comes with a token: the account that has it, and the user whom it names. One look, as often as it may be used.
+COME_IN = limits.using(
+    accounts.COLUMNS
+    + """, (SELECT to_jsonb(u) - 'account_id' FROM crm_users u
+            WHERE u.account_id = accounts.account_id AND u.user_id = %(user_id)s AND u.is_active) AS who,
+        EXISTS (SELECT FROM crm_webhooks w WHERE w.account_id = accounts.account_id) AS heard"""
+)
+
+
+class Entered(Struct, frozen=True, kw_only=True):
+    """Who has come in."""
+
+    account: Account
+    user: User
+    heard: bool  # whether the account has webhooks
+
+
 class NewUser(Struct, frozen=True, kw_only=True):
     """A user to be added."""
 
@@ -102,6 +123,27 @@ class Directory:
         if isinstance(called, int):
             return self._by_id.get(called)
         return self._by_name.get(called.strip().lower()) or self._by_tail.get(tail(called))
+
+
+async def come_in(
+    db: Database, rule: Rule, token: bytes, *, kind: str, user_id: int, now: datetime
+) -> Entered | None:
+    """The account of a token (its hash) and the user that it names; None where it has been used too often.
+
+    Raises Unauthorised.
+    """
+    params = {**limits.use_params(rule, token, kind=kind, now=now), "user_id": user_id}
+    async with db.connection() as connection:
+        found = await (await connection.execute(COME_IN, params)).fetchone()
+    if found is None:
+        raise Unauthorised()
+    *owner, who, heard, allowed = found
+    if who is None:
+        raise Unauthorised()
+    if not allowed:
+        return None
+    account = Account(**dict(zip(Account.__struct_fields__, owner, strict=True)))
+    return Entered(account=account, user=msgspec.convert(who, User), heard=heard)
 
 
 async def get(db: Database, account_id: int, user_id: int) -> User | None:

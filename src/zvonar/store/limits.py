@@ -46,10 +46,12 @@ WHERE r.hits[%(count)s] IS NULL
 RETURNING true
 """
 
-# The same, for whoever a key belongs to: one look at both. An unknown key leaves no trace.
-USE_KEY = f"""
+
+def using(columns: str) -> str:
+    """The same, for whoever a key belongs to: one look at both, these columns of it. An unknown key leaves no trace."""
+    return f"""
 WITH owner AS (
-    SELECT {accounts.COLUMNS}
+    SELECT {columns}
     FROM accounts JOIN keys USING (account_id)
     WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL AND blocked_at IS NULL
       AND inactive_at IS NULL AND (expires_at IS NULL OR expires_at > %(now)s)
@@ -65,6 +67,9 @@ WITH owner AS (
 )
 SELECT owner.*, EXISTS (SELECT FROM taken) AS allowed FROM owner
 """
+
+
+USE_KEY = using(accounts.COLUMNS)
 
 # One more of each window, in the order of their names, so that two of these never wait for each other in a ring.
 SPEND = """
@@ -119,12 +124,9 @@ async def take(db: Database, rule: Rule, key: bytes, *, now: datetime) -> bool:
     return bool(await db.value(TAKE, params))
 
 
-async def use_key(db: Database, rule: Rule, key: bytes, *, kind: str, now: datetime) -> Account | None:
-    """The account of a key (its hash), or None where it has been used too often by a sliding rule.
-
-    Raises Unauthorised.
-    """
-    params = {
+def use_params(rule: Rule, key: bytes, *, kind: str, now: datetime) -> dict[str, object]:
+    """The parameters of a statement of `using`."""
+    return {
         "key_hash": key,
         "kind": kind,
         "scope": rule.scope,
@@ -133,6 +135,14 @@ async def use_key(db: Database, rule: Rule, key: bytes, *, kind: str, now: datet
         "now": now,
         "until": now + timedelta(seconds=rule.seconds),
     }
+
+
+async def use_key(db: Database, rule: Rule, key: bytes, *, kind: str, now: datetime) -> Account | None:
+    """The account of a key (its hash), or None where it has been used too often by a sliding rule.
+
+    Raises Unauthorised.
+    """
+    params = use_params(rule, key, kind=kind, now=now)
     async with db.connection() as connection:
         found = await (await connection.execute(USE_KEY, params)).fetchone()
     if found is None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zvonar.dialects.amocrm import routes as amocrm_routes
+from zvonar.dialects.amocrm.requests import calls, calls_fast, fields
 
 from .conftest import Desk, call
 
@@ -368,3 +369,21 @@ def test_whatever_is_sent_the_answer_is_a_documented_one(desk_of_module: Desk, d
         assert answer.headers["content-type"] == PROBLEM
         assert stored == 0
         assert "detail" in body or body["_total_items"] == 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_items, min_size=1, max_size=3))
+def test_what_is_read_at_once_is_read_the_same_item_by_item(document: Any) -> None:
+    body = json.dumps(document).encode()
+    at_once = calls_fast.plain(body)
+    if at_once is not None:
+        assert calls.calls(body, strict=False) == fields.batch(fields.document(body), calls._call)
+
+
+def test_plain_batches_are_read_at_once() -> None:
+    plain = call(
+        uniq="u", link="https://x.test/a.mp3", call_result="Да", call_status=4, created_at=1587731353
+    )
+    body = json.dumps([plain, call(phone="8 (916) 123-45-67", call_responsible=504141)]).encode()
+    assert calls_fast.plain(body) is not None
+    assert calls.calls(body, strict=False) == fields.batch(fields.document(body), calls._call)

@@ -16,6 +16,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     client_id: str  # of the integration
     base: str  # what links begin with
     now: datetime
+    heard: bool  # whether the account has webhooks
 
     @property
     def account_id(self) -> int:

@@ -51,7 +51,7 @@ async def record(connection: Connection, events: Sequence[Event]) -> None:
     """Note the calls that have ended with these events, within the transaction of their fan-out."""
     calls = [call for event in events if event.kind == "call" and (call := _call(event)) is not None]
     if calls:
-        await crm_logging.log(connection, calls)
+        await crm_logging.log_within(connection, calls)
 
 
 def _call(event: Event) -> LoggedCall | None:

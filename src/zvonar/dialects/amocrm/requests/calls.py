@@ -8,7 +8,9 @@ from msgspec import Struct
 from zvonar.core.crm import ROBOT
 from zvonar.dialects.amocrm import limits
 from zvonar.dialects.amocrm.errors import CHOICE, PHONE, TYPE
-from zvonar.dialects.amocrm.requests.fields import Item, RequestId, batch, is_integer
+from zvonar.dialects.amocrm.requests import calls_fast
+from zvonar.dialects.amocrm.requests.calls_fast import PlainCall
+from zvonar.dialects.amocrm.requests.fields import Item, RequestId, batch, document, is_integer
 
 DIRECTIONS = {"inbound": "call_in", "outbound": "call_out"}
 STATUSES = range(1, 9)  # the reference's 1 to 7, and the 8 of the vendor's SDK: undefined
@@ -34,9 +36,26 @@ class Call(Struct, frozen=True, kw_only=True):
         return {user for user in named if user is not None and user != ROBOT}
 
 
-def calls(found: Any, *, strict: bool) -> list[Call]:
+def calls(body: bytes, *, strict: bool) -> list[Call]:
     """The calls of a batch; none is taken where one is wrong. Raises BadRequest, ValidationFailed."""
-    return batch(found, _call, strict=strict)
+    if not strict and (plain := calls_fast.plain(body)) is not None:
+        return [_plain(call, str(place)) for place, call in enumerate(plain)]
+    return batch(document(body), _call, strict=strict)
+
+
+def _plain(call: PlainCall, place: str) -> Call:
+    return Call(
+        request_id=place if call.request_id is None else call.request_id,
+        inbound=call.direction == "inbound",
+        phone=call.phone,
+        params=calls_fast.params(call),
+        call_responsible=call.call_responsible,
+        responsible_user_id=call.responsible_user_id,
+        created_by=call.created_by,
+        updated_by=call.updated_by,
+        created_at=calls_fast.moment(call.created_at),
+        updated_at=calls_fast.moment(call.updated_at),
+    )
 
 
 def _call(item: Item, request_id: RequestId) -> Call:

@@ -9,7 +9,7 @@ from zvonar.core.crm import ROBOT, tail
 from zvonar.dialects.amocrm import answers
 from zvonar.dialects.amocrm.caller import Caller
 from zvonar.dialects.amocrm.errors import CHOICE, Fault, ValidationFailed, fault
-from zvonar.dialects.amocrm.requests import calls, fields
+from zvonar.dialects.amocrm.requests import calls
 from zvonar.dialects.amocrm.requests.calls import Call
 from zvonar.dialects.amocrm.routes.common import Door, Req, Service
 from zvonar.store import crm_logging, crm_users
@@ -23,12 +23,11 @@ def handlers(service: Service, door: Door) -> list[HTTPRouteHandler]:
     async def add_calls(request: Req) -> Response[bytes]:
         """Log calls."""
         caller = await door.writer(request)
-        batch = calls.calls(fields.document(await request.body()), strict=service.strict)
+        batch = calls.calls(await request.body(), strict=service.strict)
         directory = await _directory(service, caller, batch)
         _check_users(batch, directory)
         logged = [_logged(call, caller, directory) for call in batch]
-        async with service.db.transaction() as connection:
-            noted = await crm_logging.log(connection, logged)
+        noted = await crm_logging.log(service.db, logged, heard=caller.heard)
         results = [(call.request_id, one) for call, one in zip(batch, noted, strict=True)]
         return answers.calls(results, caller.account_id, caller.base)
 
@@ -73,8 +72,9 @@ def _logged(call: Call, caller: Caller, directory: Directory) -> LoggedCall:
     else:
         created_by = ROBOT if call.created_by is None else call.created_by
     responsible = call.responsible_user_id
-    if responsible is None and speaker is not None:
-        responsible = speaker.user_id
+    if responsible is None:
+        # Unless somebody is named, whoever spoke; else whoever logs it [G].
+        responsible = caller.user.user_id if speaker is None else speaker.user_id
     return LoggedCall(
         account_id=caller.account_id,
         tail=tail(call.phone),

@@ -15,7 +15,6 @@ from zvonar.dialects.amocrm.errors import NoRights, NoToken, NotThere, TooMany
 from zvonar.dialects.amocrm.requests import lists
 from zvonar.dialects.amocrm.requests.lists import Asked
 from zvonar.store import accounts, crm_tokens, crm_users
-from zvonar.store import limits as rates
 from zvonar.store.crm_users import Role
 from zvonar.store.db import Database
 
@@ -55,18 +54,27 @@ class Door:
         if claims is None:
             raise NoToken
         try:
-            account = await rates.use_key(
-                service.db, limits.SECOND, accounts.hash_key(token), kind=tokens.ACCESS, now=now
+            entered = await crm_users.come_in(
+                service.db,
+                limits.SECOND,
+                accounts.hash_key(token),
+                kind=tokens.ACCESS,
+                user_id=claims.user_id,
+                now=now,
             )
         except Unauthorised:
             raise NoToken from None
-        if account is None:
+        if entered is None:
             raise TooMany
-        user = await crm_users.get(service.db, account.account_id, claims.user_id)
-        if user is None or not user.is_active:
-            raise NoToken
         base = links.base_url(request, service.public_url)
-        return Caller(account=account, user=user, client_id=claims.client_id, base=base, now=now)
+        return Caller(
+            account=entered.account,
+            user=entered.user,
+            client_id=claims.client_id,
+            base=base,
+            now=now,
+            heard=entered.heard,
+        )
 
     async def writer(self, request: Req) -> Caller:
         """Who asks, and may change cards. Raises NoToken, TooMany, NoRights."""
