@@ -163,7 +163,12 @@ async def _account(db: Database) -> int:
     async with db.connection() as connection:
         for number in range(1, KEYS):
             hashed = accounts.hash_key(_key(number))
-            params = {"key_hash": hashed, "account_id": account.account_id, "kind": KEY_KIND, "networks": None}
+            params = {
+                "key_hash": hashed,
+                "account_id": account.account_id,
+                "kind": KEY_KIND,
+                "networks": None,
+            }
             await connection.execute(accounts.ADD_KEY, params)
     return account.account_id
 
