@@ -52,9 +52,9 @@ WITH made AS (
         script_result, talk_seconds)
     SELECT %(account_id)s, call_id, 1, 1, phone, %(now)s, %(now)s, 'answered', 'completed', 5 FROM made
 )
-INSERT INTO sessions (account_id, session_id, start_time, finish_time, direction, is_lost, disposition, script_result,
-    campaign_id, call_id, attempt, contact_phone, wait_seconds, talk_seconds, total_seconds)
-SELECT %(account_id)s, call_id, %(now)s, %(now)s, 'out', false, 'answered', 'completed', 1, call_id, 1, phone, 1, 5, 6
+INSERT INTO report_rows (account_id, session_id, start_time, finish_time, direction, is_lost, disposition,
+    script_result, campaign_id, call_id, attempt)
+SELECT %(account_id)s, call_id, %(now)s, %(now)s, 'out', false, 'answered', 'completed', 1, call_id, 1
 FROM made
 """
 
