@@ -32,6 +32,9 @@ def test_doctor_finds_a_home_that_is_set_up_fit(zvonar: Run) -> None:
             "ports",
             "deliveries",
             "mail",
+            "sms",
+            "words",
+            "transcripts",
             "trunks",
         ),
     ]

@@ -230,7 +230,7 @@ def test_a_running_gateway_loads_a_new_trunk_at_once(zvonar: Run, home: Path) ->
 def test_a_town_call_says_with_which_status_it_was_refused(zvonar: Run) -> None:
     said = zvonar("town", "call", "+70001230001", "+74951234567", "--digits", "12#")
     assert said.code == 1
-    assert "SIP 403" in said.err
+    assert "SIP 404" in said.err
     for arguments in (
         ("+79161234567", "+74951234567"),
         ("+70001230001", "a@b"),

@@ -80,6 +80,8 @@ def set_(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Change an account; what is not given stays as it is."""
+    if email is None and phone is None and caps is None and moderated is None:
+        fail("give --email, --phone, --caps or --moderated.")
     wanted = checked_email(email) if email else None
     limits = None if caps is None else parse_caps(caps)
 
