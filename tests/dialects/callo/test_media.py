@@ -307,10 +307,8 @@ def test_no_host_that_a_client_names_breaks_an_answer(house: House, tenant: Tena
     row = call(house, tenant, (TALKED, True))
     query = {"public_key": tenant.callo, "call_id": row["call_id"]}
     answer = house.send("GET", f"{API}/phones/call_by_id/", params=query, headers={"host": host})
-    # The server itself refuses some; whom it lets through we serve.
-    if answer.status_code == 400:
-        assert "host" in answer.text
-        return
+    if " " in host and answer.status_code == 400:
+        return  # the server itself may refuse this one; whom it lets through we serve
     url = httpx.URL(answer.json()[0]["recorded_audio"])
     assert url.is_absolute_url
     assert house.send("GET", url.path).status_code == 200
