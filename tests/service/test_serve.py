@@ -168,6 +168,15 @@ def test_roles_can_live_apart(at_rest: House) -> None:
     assert "no role 'cook'" in sentence(done.stderr)
 
 
+def test_stop_says_that_a_service_still_runs_and_stops_nothing(service: House) -> None:
+    before = {name: service.asterisk(name) for name in ("gateway", "town")}
+    done = service.command("stop")
+    assert done.returncode == 1
+    assert "serves this home" in sentence(done.stderr)
+    assert {name: service.asterisk(name) for name in before} == before
+    assert service.health()[0] == 200
+
+
 def test_nothing_asks_the_network_once_it_is_set_up(at_rest: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert at_rest.command("stop").returncode == 0
     monkeypatch.setitem(at_rest.environment, "ZVONAR_DEBIAN_MIRROR", DEAD_MIRROR)

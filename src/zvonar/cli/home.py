@@ -1,5 +1,6 @@
 """`zvonar setup`, `doctor`, `stop`: is this home ready, and how is it put away?"""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -45,7 +46,10 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="One JSON document.
 def stop() -> None:
     """Stop what outlives the service: the gateway, the town, the database. Calls in progress end."""
     given = settings()
-    stopped = Plant(given, Home(given.home)).stop()
+    home = Home(given.home)
+    # A service would start again at once whatever is stopped beneath it.
+    with home.serving() if home.run.exists() else contextlib.nullcontext():
+        stopped = Plant(given, home).stop()
     typer.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
