@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from zvonar.core.schedule import zone_of
 from zvonar.store import directories
 
 from .rpc import PERIOD, error, result
@@ -40,7 +41,8 @@ def test_a_tag_is_there_once_it_is_set_and_gone_once_it_is_not(house: House, ten
         "tag_name": "Заказ",
         "tag_type": "manual",
     }
-    assert shown["tag_change_time"].startswith("2026-11-22 ")
+    local = house.clock.astimezone(zone_of(tenant.account.timezone))
+    assert shown["tag_change_time"].startswith(local.strftime("%Y-%m-%d %H:"))
     mgf = result(house, tenant, "get.mgf_calls", report_id=1, **PERIOD, fields=["tags"])["data"]
     assert mgf[0]["tags"]["items"] == [{"id": tag_id, "name": "Заказ", "color": "color3"}]
     assert error(house, tenant, SET, **params)[:2] == ("duplicate_entity", "tag_id")
