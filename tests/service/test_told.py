@@ -24,7 +24,7 @@ CALLED = {
     "2": ("attempts_exc", 4, "subscriber_busy", "busy"),
     "3": ("attempts_exc", 3, "subscriber_not_responsible", "no_answer"),
     "4": ("attempts_exc", 1, "subscriber_number_problems", "error"),
-    "6": ("attempts_exc", 1, "locked_phone", "error"),
+    "6": ("attempts_exc", 1, "max_out_call_reached", "error"),
     "7": ("compl_nofinished", 10, "subscriber_disconnects", "success"),
 }
 
