@@ -121,10 +121,12 @@ async def test_ends_in_batches_and_placements_never_wait_in_a_ring(world: World)
             trunk = dice.choice(trunks)
             leg = await world.placed(call, trunk_id=trunk.trunk_id, held_by_campaign=True, max_channels=1000)
             assert await world.dialled(leg)
-            await world.answered(leg)
             ending = world.ending(leg, seconds=6)
             up.append(msgspec.structs.replace(ending, campaign_id=campaign.campaign_id))
             if len(up) == 4:
+                account_id = world.account.account_id
+                answered = [legs.Answered(account_id=account_id, leg=one.leg_id, at=world.now) for one in up]
+                await legs.mark_answered(world.db, answered)
                 await legs.end_all(world.db, dice.sample(up, 4), now=world.now)
                 up.clear()
         await legs.end_all(world.db, up, now=world.now)
@@ -134,6 +136,29 @@ async def test_ends_in_batches_and_placements_never_wait_in_a_ring(world: World)
             group.create_task(dialer(number))
     await world.check_laws()
     assert await world.all("SELECT count(*) FROM calls WHERE state <> 'finished'") == [(0,)]
+
+
+async def test_answers_and_ends_in_batches_never_wait_in_a_ring(world: World) -> None:
+    """Every counter of a campaign is in each batch; the ends come in the order that is worst."""
+    account_id = world.account.account_id
+
+    async def talking(count: int) -> list[LegId]:
+        found = []
+        for _ in range(count):
+            leg = await world.placed(await world.leased())
+            assert await world.dialled(leg)
+            found.append(leg)
+        return sorted(found, key=lambda leg: -(leg.call_id % 8))
+
+    for _ in range(12):
+        ending = [world.ending(leg, seconds=6) for leg in await talking(8)]
+        ringing = [legs.Answered(account_id=account_id, leg=leg, at=world.now) for leg in await talking(8)]
+        await asyncio.gather(
+            legs.end_all(world.db, ending, now=world.now), legs.mark_answered(world.db, ringing)
+        )
+        later = [world.ending(one.leg, seconds=6) for one in ringing]
+        await legs.end_all(world.db, later, now=world.now)
+    await world.check_laws()
 
 
 async def test_placement_under_way_is_seen_by_the_dialer_that_takes_over(world: World) -> None:
