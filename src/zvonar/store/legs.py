@@ -349,12 +349,17 @@ async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> No
         locks = {"account_id": ended[0].account_id, "leg_ids": [str(one.leg_id) for one in ended]}
         await connection.execute(END_LOCKS, locks)
         # Each takes its campaign's counter: in the order in which every statement adds to them.
-        for one in sorted(ended, key=lambda one: (one.campaign_id, one.leg_id.call_id % _SHARDS)):
+        for one in sorted(ended, key=_counter):
             params = _end_params(one, quiet, now)
             if _tells(one):
                 await connection.execute(SAY, params)
             await connection.execute(END, params)
     db.ring_later(quiet)
+
+
+def _counter(ended: LegEnd) -> tuple[int, int]:
+    """Which of the counters of calls it changes; a call that came in changes none."""
+    return ended.campaign_id, ended.leg_id.call_id % _SHARDS if isinstance(ended.leg_id, LegId) else 0
 
 
 def _tells(ended: LegEnd) -> bool:
