@@ -115,8 +115,8 @@ async def create(ground: Ground, size: Size) -> list[Figure]:
                     if answer.status != 201 or msgspec.json.decode(answer.body)["calls_count"] != numbers:
                         raise NotMeasured(f"An autocall was answered with {answer.status}.")
                     peaks[numbers], took[numbers] = peak, time.perf_counter() - began
-    memory = f"memory at most, {size.many} inline numbers beside {size.few}"
-    speed = f"numbers a second, {size.many} inline beside {size.few}"
+    memory = f"peak memory, {size.many} beside {size.few}"
+    speed = f"numbers a second, {size.many}"
     rate = {numbers: numbers / seconds for numbers, seconds in took.items()}
     return [
         figure("autocall_create", memory, [peaks[size.many]], "MB", [peaks[size.few]], above=16.0),
