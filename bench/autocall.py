@@ -88,7 +88,7 @@ async def read(ground: Ground, size: Size) -> list[Figure]:
                             if number >= 5:  # before that, plans and caches are made
                                 times[name].append(answer.milliseconds)
                         await asyncio.sleep(0.01)
-    case = f"GET of {size.calls} calls, {ENDING} end a second"
+    case = f"GET, {size.calls} calls, {ENDING} end/s"
     return [figure("autocall_read", case, times["ours"], "ms", times["bare"], at_most_ratio=2.0)]
 
 
