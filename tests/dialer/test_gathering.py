@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from zvonar.dialer import engine
 from zvonar.dialer.gathering import MOST, Gathering
 
 from . import virtual
@@ -103,3 +104,26 @@ def test_a_flood_is_committed_in_parts() -> None:
 
     virtual.run(work())
     assert [len(commit) for commit in store.commits] == [MOST, 1]
+
+
+def test_a_cancellation_that_was_lost_is_asked_for_again() -> None:
+    asked = 0
+
+    async def deaf() -> None:
+        nonlocal asked
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                asked += 1
+                if asked == 2:
+                    raise
+
+    async def work() -> None:
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        await engine._cancelled({task})
+        assert task.cancelled()
+
+    virtual.run(work())
+    assert asked == 2

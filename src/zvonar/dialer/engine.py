@@ -99,9 +99,7 @@ class Dialer:
             await self._lease_until(stop, helpers)
             await self._finish()
         finally:
-            for task in (*helpers, *self._tasks):
-                task.cancel()
-            await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
+            await _cancelled({*helpers, *self._tasks})
         if self._fenced.is_set():
             raise Fenced()
 
@@ -412,3 +410,17 @@ async def _before(stop: asyncio.Event, work: asyncio.Task[Any]) -> bool:
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
     return not work.cancelled()
+
+
+async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their ends, asking again each second.
+
+    Until Python 3.12 a cancellation is lost where asyncio.wait_for, which the database's driver waits by, has its
+    answer at the same moment.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1.0)
+    await asyncio.gather(*tasks, return_exceptions=True)
