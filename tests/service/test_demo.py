@@ -151,16 +151,22 @@ def test_a_demo_stays_up_and_its_curl_lines_work(stage: House, demo: Demos) -> N
     assert up.said == ""
     assert f"http://127.0.0.1:{stage.port}" in up.shown
     lines = [line for line in up.shown.splitlines() if line.startswith("curl ")]
-    assert len(lines) == 3
-    one, more, report = map(curl, lines)
+    one, more, listed, report, notes = map(curl, lines)
     (result,) = one
     assert result["status"] == "user"
     assert result["button_num"] == 1
     assert result["attempts"][0]["billsec"] == result["duration"] > 0
+    assert listed["total"] == 11  # with the one more
+    assert {"number": result["phone"], "status": "success"}.items() <= next(
+        call for call in listed["data"] if call["id"] == result["call_id"]
+    ).items()
+    [note] = notes["_embedded"]["notes"]
+    assert note["note_type"] == "call_out"
+    assert note["params"]["phone"] in {call["number"] for call in listed["data"]}
     assert report["result"]["metadata"]["total_items"] >= 10
     assert len(report["result"]["data"]) == 5
     assert result["phone"].removeprefix("+") in re.findall(
-        r"7000\d{7}", json.dumps(curl(lines[2].replace('"limit": 5', '"limit": 500')))
+        r"7000\d{7}", json.dumps(curl(lines[3].replace('"limit": 5', '"limit": 500')))
     )
     # One more call is dialled, shown by the first line's door, and told to the demo's own receiver.
     asked = re.sub(r"call_id=\d+", f"call_id={more['call_id']}", lines[0])

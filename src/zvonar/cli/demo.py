@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,7 @@ def demo(
 
     try:
         address = service.start()
-        asyncio.run(_campaign(home, supervisor, count, show, stopping, shown))
+        asyncio.run(_campaign(home, supervisor, count, show, stopping, shown, address))
     finally:
         service.stop()
     raise typer.Exit(service.code)
@@ -178,6 +179,7 @@ async def _campaign(
     show: Console,
     stopping: threading.Event,
     shown: Shown,
+    address: str,
 ) -> None:
     """Dial the campaign, have its results shown, and stay with the callback receiver until `stopping`."""
     assert supervisor.ports is not None
@@ -212,6 +214,8 @@ async def _campaign(
         await phone_lists.load(
             db, keys["account_id"], campaign.campaign_id, numbers, name="demo", rejected=0, now=now()
         )
+        known = numbers[min(1, count - 1)].phone.e164  # presses 1, where there are two
+        contact_id = await _contact(address, keys["amocrm"]["access_token"], known)
         began = time.monotonic()
         await steering.start(db, campaign.account_id, campaign.campaign_id, now=now())
         tallies = await _watch(db, campaign, count, show, stopping)
@@ -233,8 +237,30 @@ async def _campaign(
             "seconds": round(seconds, 1),
         }
         spent = Decimal(tallies.get("cost", 0)) / 10000
-        shown(document, campaign, {**keys, "spent": spent, **await _sample(db, campaign)})
+        shown(
+            document,
+            campaign,
+            {**keys, "spent": spent, "contact_id": contact_id, **await _sample(db, campaign)},
+        )
         await asyncio.to_thread(stopping.wait)
+
+
+async def _contact(address: str, token: str, phone: str) -> int | None:
+    """Let the CRM know one of those who will be called, as any client of it would; None for keys of before the CRM."""
+    import aiohttp
+
+    card = {"name": "Demo", "custom_fields_values": [{"field_code": "PHONE", "values": [{"value": phone}]}]}
+    async with (
+        aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(10), trust_env=False
+        ) as session,
+        session.post(f"{address}/api/v4/contacts", json=[card]) as answer,
+    ):
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            return None
+        answer.raise_for_status()
+        made = await answer.json(content_type=None)
+        return int(made["_embedded"]["contacts"][0]["id"])
 
 
 async def _sample(db: Database, campaign: Campaign) -> dict[str, Any]:
@@ -385,7 +411,7 @@ def _explain(
             "limit": 5,
         },
     }
-    for title, line in (
+    lines = [
         (
             "Callo, one result",
             f"curl '{address}/manager/cabapi_external/api/v1/phones/call_by_id/"
@@ -397,9 +423,23 @@ def _explain(
             f"-d phone=%2B{number(77, 0, 1)[1:]} {address}/manager/cabapi_external/api/v1/phones/call/",
         ),
         (
+            "autocall, every call of the campaign; all requests are at /docs",
+            f"curl -H 'Authorization: Bearer {keys['autocall_api_key']}' "
+            f"{address}/api/v1/autocalls/{campaign.campaign_id}/calls",
+        ),
+        (
             "UIS, the last sessions",
             f"curl -H 'Content-Type: application/json' -d '{jsonlib.dumps(report)}' {address}/v2.0",
         ),
-    ):
+    ]
+    if keys["contact_id"] is not None:
+        card = f"{address}/api/v4/contacts/{keys['contact_id']}/notes"
+        lines.append(
+            (
+                "amoCRM, the call on the card of somebody who is known",
+                f"curl -H 'Authorization: Bearer {keys['amocrm']['access_token']}' {card}",
+            )
+        )
+    for title, line in lines:
         show.print(f"# {title}", style="dim", highlight=False)
         show.print(line, soft_wrap=True, highlight=False, markup=False)
