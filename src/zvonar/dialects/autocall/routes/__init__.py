@@ -17,6 +17,7 @@ from zvonar.dialects.autocall.routes import (
     public,
     scenarios,
     single,
+    steps,
     stoplist,
 )
 
@@ -27,6 +28,7 @@ PUBLIC_PREFIX = "/api"
 
 OPERATIONS: tuple[Operation, ...] = (
     *autocalls.OPERATIONS,
+    *steps.OPERATIONS,
     *calls.OPERATIONS,
     *lists.OPERATIONS,
     *scenarios.OPERATIONS,

@@ -1,63 +1,48 @@
-"""How are autocalls created, read, changed and steered?"""
+"""How are autocalls created, read, changed and copied?"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
-from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Reason, Voice, Waits
+from zvonar.core.campaign import CampaignSettings, CampaignStatus, CampaignType, Waits
 from zvonar.core.control import Clock
-from zvonar.core.errors import SettingsInvalid
-from zvonar.core.prompt import Prompt
-from zvonar.core.script import plain
-from zvonar.core.variables import as_markup, names_in, texts_of
-from zvonar.dialects.autocall import answers
-from zvonar.dialects.autocall.answers import Autocall, CampaignFact
-from zvonar.dialects.autocall.errors import Unprocessable, invalid, required, wrong
+from zvonar.core.variables import names_in, texts_of
+from zvonar.dialects.autocall.answers import Autocall
+from zvonar.dialects.autocall.errors import Unprocessable, required, wrong
 from zvonar.dialects.autocall.limits import MAX_LIST
 from zvonar.dialects.autocall.operations import Asked, Example, Operation
-from zvonar.dialects.autocall.outcomes import AutocallStatus, keys_of, statuses_of
+from zvonar.dialects.autocall.outcomes import keys_of, statuses_of
 from zvonar.dialects.autocall.pages import Page
 from zvonar.dialects.autocall.requests.autocalls import (
     AutocallChange,
-    AutocallFields,
     AutocallQuery,
     Copy,
-    InlineAudio,
     NewAutocall,
     NewAutocallBody,
     settings_of,
-    voice_of,
 )
 from zvonar.dialects.autocall.requests.dates import day_begins, day_ends
 from zvonar.dialects.autocall.requests.fields import given_fields, read
 from zvonar.dialects.autocall.requests.people import Streamed
 from zvonar.dialects.autocall.routes.common import (
+    autocall_now,
+    autocall_of,
     call_lists,
     facts_of,
+    not_now,
     paged,
     put_people,
-    shown,
     terms_of,
 )
-from zvonar.dialects.autocall.words import Text
-from zvonar.store import campaign_facts, campaigns, clips, copying, scenarios, steering
+from zvonar.dialects.autocall.routes.cost import fix_cost
+from zvonar.dialects.autocall.routes.sounds import heard
+from zvonar.store import campaign_facts, campaigns, copying, steering
 from zvonar.store.campaign_facts import Facts, Which
-from zvonar.store.campaigns import NotAllowedNow
-from zvonar.store.clips import Clip, ClipNotFound
-from zvonar.store.db import Database
-from zvonar.store.preflight import Preflight, Skip, preflight
-from zvonar.store.scenarios import ScenarioNotFound
 
 TAG = "autocalls"
-_BIGGEST = 2**63 - 1
 # Nobody is called outside the window of where he is, as far as that is known.
 _DEFAULTS = CampaignSettings(clock=Clock.callee)
-
-Steer = Callable[..., Coroutine[Any, Any, Any]]
 
 
 async def create(asked: Asked) -> Autocall:
@@ -81,7 +66,7 @@ async def create(asked: Asked) -> Autocall:
     )
     await call_lists(asked, campaign.campaign_id, lists, needs_of(settings))
     await _generated(asked, campaign.campaign_id, start=new.start)
-    return await _shown(asked, campaign.campaign_id)
+    return await autocall_now(asked, campaign.campaign_id)
 
 
 async def index(asked: Asked) -> Page[Autocall]:
@@ -115,120 +100,12 @@ async def change(asked: Asked) -> Autocall:
     asked_for: AutocallChange = asked.body
     settings = settings_of(facts.settings, asked_for, await heard(asked, asked_for))
     await _change(asked, facts, name=given_fields(asked_for).get("name", facts.name), settings=settings)
-    return await _shown(asked, facts.campaign_id)
+    return await autocall_now(asked, facts.campaign_id)
 
 
 async def settings(asked: Asked) -> CampaignSettings:
     """Every setting of an autocall, by its own name."""
     return (await facts_of(asked)).settings
-
-
-class Standing(Struct, frozen=True, kw_only=True):
-    """Where an autocall stands, and why."""
-
-    status: AutocallStatus
-    reason: Reason | None  # null: nothing in particular
-    details: dict[str, Any] | None  # of `breaker`: how many failed of how many, and which calls
-    changed_at: str
-
-
-class Forecast(Struct, frozen=True, kw_only=True):
-    """What an autocall would do if it ran from now on."""
-
-    calls: int  # that wait
-    would_dial: int
-    skipped: dict[Skip, int]  # why not; with would_dial they add up to calls
-    capped_now: int  # callees who were dialled so often lately that they have to wait
-    opens_at: str | None  # when it could begin; null for never
-    seconds: int | None  # of dialling, one try a call; null where no trunk is there
-    finishes_at: str | None  # with what the window takes; null for not within a year
-    seconds_at_most: int | None  # if every try were made and lasted to its end
-    worst_case: str  # what it can cost at most
-    available: str  # of the balance, and of what it holds already
-    covered: bool  # whether that is enough
-
-
-async def standing(asked: Asked) -> Standing:
-    """Where an autocall stands, and why."""
-    facts = await facts_of(asked)
-    return Standing(
-        status=autocall_of(facts).status,
-        reason=None if facts.reason is None else Reason(facts.reason),
-        details=facts.reason_details,
-        changed_at=answers.local_time(facts.updated_at, asked.zone),
-    )
-
-
-async def forecast(asked: Asked) -> Forecast:
-    """What an autocall would do if it ran from now on, and no other beside it."""
-    facts = await facts_of(asked)
-    found: Preflight = await preflight(asked.db, asked.account_id, facts.campaign_id, now=asked.now)
-
-    def said(at: datetime | None) -> str | None:
-        return None if at is None else answers.local_time(at, asked.zone)
-
-    return Forecast(
-        calls=found.calls,
-        would_dial=found.would_dial,
-        skipped=found.skipped,
-        capped_now=found.capped_now,
-        opens_at=said(found.opens_at),
-        seconds=found.seconds,
-        finishes_at=said(found.finishes_at),
-        seconds_at_most=found.seconds_at_most,
-        worst_case=answers.money(found.worst_case),
-        available=answers.money(found.available),
-        covered=found.covered,
-    )
-
-
-def steered(steer: Steer) -> Callable[[Asked], Coroutine[Any, Any, Autocall]]:
-    """A handler that leads an autocall to another status."""
-
-    async def handle(asked: Asked) -> Autocall:
-        facts = await facts_of(asked, lock=True)
-        try:
-            await steer(asked.db, asked.account_id, facts.campaign_id, now=asked.now)
-        except NotAllowedNow:
-            raise not_now(facts) from None
-        return await _shown(asked, facts.campaign_id)
-
-    return handle
-
-
-async def _start(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    facts = await campaign_facts.get(db, account_id, campaign_id)
-    if facts.status == CampaignStatus.completed:
-        raise NotAllowedNow("It is completed.")
-    if facts.status == CampaignStatus.running:
-        return
-    await fix_cost(db, account_id, campaign_id, now=now)
-    await steering.start(db, account_id, campaign_id, now=now)
-
-
-async def _pause(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    facts = await campaign_facts.get(db, account_id, campaign_id)
-    if facts.status == CampaignStatus.completed:
-        raise NotAllowedNow("It is completed.")
-    await steering.pause(db, account_id, campaign_id, now=now)
-
-
-async def _cancel(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    facts = await campaign_facts.get(db, account_id, campaign_id)
-    if facts.status == CampaignStatus.completed:
-        raise NotAllowedNow("It is completed.")
-    await steering.cancel(db, account_id, campaign_id, now=now)
-
-
-async def _archive(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    facts = await campaign_facts.get(db, account_id, campaign_id)
-    if facts.status == CampaignStatus.running:
-        raise NotAllowedNow("It is running.")
-    await campaign_facts.archive(db, account_id, campaign_id, at=now)
-
-
-async def _unarchive(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    await campaign_facts.archive(db, account_id, campaign_id, at=None)
 
 
 async def copy(asked: Asked) -> Autocall:
@@ -258,23 +135,7 @@ async def copy(asked: Asked) -> Autocall:
     if calls == 0:
         raise wrong("statuses", "No call has such a status.", "Звонков с таким статусом нет.")
     await _generated(asked, campaign.campaign_id, start=wanted.start)
-    return await _shown(asked, campaign.campaign_id)
-
-
-async def fix_cost(db: Database, account_id: int, campaign_id: int, *, now: datetime) -> None:
-    """Where the client has given no max_cost it is the worst case of what is to be called, from now on.
-
-    Raises NoMoney where a campaign that runs cannot hold it.
-    """
-    campaign = await campaigns.get(db, account_id, campaign_id)
-    if campaign.settings.max_cost is not None and not campaign.settings.grows:
-        return
-    free = msgspec.structs.replace(campaign.settings, max_cost=None, grows=True)
-    await campaigns.change(db, msgspec.structs.replace(campaign, settings=free), now=now)
-    worst = (await preflight(db, account_id, campaign_id, now=now)).worst_case
-    worst += await campaign_facts.committed(db, account_id, campaign_id)
-    fixed = msgspec.structs.replace(free, max_cost=worst)
-    await campaigns.change(db, msgspec.structs.replace(campaign, settings=fixed), now=now)
+    return await autocall_now(asked, campaign.campaign_id)
 
 
 async def _generated(asked: Asked, campaign_id: int, *, start: bool) -> None:
@@ -287,25 +148,10 @@ async def _generated(asked: Asked, campaign_id: int, *, start: bool) -> None:
     await steering.start(asked.db, *ids, now=asked.now, waited_for=Waits.generating)
 
 
-def autocall_of(facts: Facts) -> Autocall:
-    """A campaign as the wire shows it."""
-    return answers.autocall(shown(CampaignFact, facts))
-
-
-def not_now(facts: Facts) -> Unprocessable:
-    """Its status does not allow what was asked."""
-    status = answers.autocall(shown(CampaignFact, facts)).status
-    return Unprocessable({"status": [Text(f"The autocall is {status}.", f"Обзвон в статусе {status}.")]})
-
-
 def needs_of(settings: CampaignSettings) -> list[str]:
     """The variables that an autocall's texts use."""
     texts = texts_of(settings.script) if settings.script is not None else []
     return names_in([*texts, *filter(None, (settings.sms_text, settings.sms_unanswered_text))])
-
-
-async def _shown(asked: Asked, campaign_id: int) -> Autocall:
-    return autocall_of(await campaign_facts.get(asked.db, asked.account_id, campaign_id))
 
 
 async def _change(asked: Asked, facts: Facts, *, name: str, settings: CampaignSettings) -> None:
@@ -318,81 +164,6 @@ def _speaking(settings: CampaignSettings) -> CampaignSettings:
     if settings.script is None:
         raise Unprocessable({"audio_id": [required("audio_id")]})
     return settings
-
-
-async def heard(asked: Asked, new: AutocallFields) -> Mapping[str, Any]:
-    """What `audio_id` and `scenario_id` are in settings. Raises Unprocessable."""
-    given = given_fields(new)
-    audio: Sequence[Any] = given.get("audio_id") or ()
-    scenario_id: int | None = given.get("scenario_id")
-    if audio and scenario_id is not None:
-        raise wrong(
-            "scenario_id", "Give audio_id or scenario_id, not both.", "Укажите audio_id или scenario_id."
-        )
-    if scenario_id is not None:
-        try:
-            scenario = await scenarios.get(asked.db, asked.account_id, scenario_id)
-        except ScenarioNotFound:
-            raise wrong("scenario_id", "There is no such scenario.", "Нет такого сценария.") from None
-        return {"script": scenario.script, "scenario_id": scenario_id, "audio_ids": ()}
-    if not audio:
-        return {}
-    return await _said(asked, audio)
-
-
-async def _said(asked: Asked, audio: Sequence[int | str | InlineAudio]) -> Mapping[str, Any]:
-    """One clip or text, or several that are played one after the other, as one text with markup."""
-    found = [await _sound(asked, one, f"audio_id.{at}") for at, one in enumerate(audio)]
-    voices = [sound.voice for sound in found if sound.voice is not None]
-    prompt = found[0].prompt
-    if len(found) > 1:
-        prompt = Prompt(text=" ".join(sound.marked for sound in found))
-        try:
-            prompt.checked("audio_id")
-        except SettingsInvalid as exc:
-            raise Unprocessable({"audio_id": [invalid("audio_id", exc.detail or "")]}) from None
-    heard = {
-        "script": plain(prompt),
-        "audio_ids": tuple(sound.clip_id for sound in found),
-        "scenario_id": None,
-    }
-    return {**heard, "voice": voices[0]} if voices else heard
-
-
-class _Sound(Struct, frozen=True, kw_only=True):
-    clip_id: int
-    prompt: Prompt
-    marked: str  # the same as a part of a text with markup
-    voice: Voice | None = None  # of a text that each callee hears in words of his own
-
-
-async def _sound(asked: Asked, audio: int | str | InlineAudio, where: str) -> _Sound:
-    if isinstance(audio, InlineAudio):
-        text = audio.data.text
-        if not text.strip():
-            raise Unprocessable({f"{where}.data.text": [required(f"{where}.data.text")]})
-        try:
-            voice = voice_of(audio.data)
-            Prompt(text=text).checked(where)
-        except SettingsInvalid as exc:
-            raise Unprocessable({where: [invalid(where, exc.detail or "")]}) from None
-        clip = await clips.put_text(asked.db, asked.account_id, text, voice, now=asked.now)
-        if names_in([text]):
-            return _Sound(clip_id=clip.clip_id, prompt=Prompt(text=text), marked=as_markup(text), voice=voice)
-    else:
-        clip = await _clip(asked, str(audio), where)
-    return _Sound(
-        clip_id=clip.clip_id, prompt=Prompt(clip_id=clip.clip_id), marked=f'<audio id="{clip.clip_id}"/>'
-    )
-
-
-async def _clip(asked: Asked, text: str, where: str) -> Clip:
-    try:
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _BIGGEST):
-            raise ClipNotFound
-        return await clips.get(asked.db, asked.account_id, int(text))
-    except ClipNotFound:
-        raise wrong(where, "There is no such audio.", "Нет такого аудио.") from None
 
 
 _INLINE = {
@@ -408,15 +179,6 @@ _INLINE = {
     "max_tries": 2,
     "tries_interval": 60,
 }
-
-_STEPS = (
-    ("start", "Start", _start, "Let a paused autocall dial. Its max_cost is held from the balance."),
-    ("pause", "Pause", _pause, "Stop dialling; calls in progress end by themselves."),
-    ("resume", "Resume", _start, "Let a paused autocall dial again."),
-    ("cancel", "Cancel", _cancel, "End for good: what waits is never dialled."),
-    ("archive", "Archive", _archive, "Take an autocall that does not run out of the list."),
-    ("unarchive", "Unarchive", _unarchive, "Put an autocall back into the list."),
-)
 
 _CHANGES: tuple[tuple[Literal["PATCH", "PUT"], str], ...] = (
     ("PATCH", "changeAutocall"),
@@ -520,47 +282,6 @@ OPERATIONS = (
         handle=settings,
         answer=CampaignSettings,
         examples=(Example(name="one", path=_ONE),),
-    ),
-    Operation(
-        method="GET",
-        path="/autocalls/{autocall_id}/status",
-        tag=TAG,
-        name="getAutocallStatus",
-        summary="Read where an autocall stands, and why",
-        handle=standing,
-        answer=Standing,
-        examples=(Example(name="one", path=_ONE),),
-    ),
-    Operation(
-        method="GET",
-        path="/autocalls/{autocall_id}/preflight",
-        tag=TAG,
-        name="getPreflight",
-        summary="Read what an autocall would do",
-        about="How many would be dialled, who would be skipped and why, how long it takes, and the worst-case cost.",
-        handle=forecast,
-        answer=Forecast,
-        examples=(Example(name="one", path=_ONE),),
-    ),
-    *(
-        Operation(
-            method="POST",
-            path=f"/autocalls/{{autocall_id}}/{step}",
-            tag=TAG,
-            name=f"{step}Autocall",
-            summary=f"{title} an autocall",
-            about=about,
-            handle=steered(steer),
-            answer=Autocall,
-            refusals=(402,) if step in ("start", "resume") else (),
-            examples=(
-                Example(
-                    name="one",
-                    path=_ONE if step in ("pause", "cancel") else {"autocall_id": "{paused_id}"},
-                ),
-            ),
-        )
-        for step, title, steer, about in _STEPS
     ),
     Operation(
         method="POST",

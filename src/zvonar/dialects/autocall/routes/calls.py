@@ -15,8 +15,18 @@ from zvonar.dialects.autocall.pages import Page
 from zvonar.dialects.autocall.requests.autocalls import CallQuery, MoreCalls
 from zvonar.dialects.autocall.requests.dates import day_begins, day_ends
 from zvonar.dialects.autocall.requests.people import BAD_NUMBER, Streamed
-from zvonar.dialects.autocall.routes.autocalls import autocall_of, fix_cost, needs_of, not_now
-from zvonar.dialects.autocall.routes.common import call_lists, facts_of, paged, put_people, shown, terms_of
+from zvonar.dialects.autocall.routes.autocalls import needs_of
+from zvonar.dialects.autocall.routes.common import (
+    autocall_of,
+    call_lists,
+    facts_of,
+    not_now,
+    paged,
+    put_people,
+    shown,
+    terms_of,
+)
+from zvonar.dialects.autocall.routes.cost import fix_cost
 from zvonar.store import call_facts, campaign_facts, removing, trunks
 from zvonar.store.call_facts import CallFacts, Which
 from zvonar.store.campaign_facts import Facts

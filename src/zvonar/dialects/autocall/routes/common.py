@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from zvonar.dialects.autocall import errors
+from zvonar.dialects.autocall import answers, errors
+from zvonar.dialects.autocall.answers import Autocall, CampaignFact
 from zvonar.dialects.autocall.errors import Unprocessable, wrong
 from zvonar.dialects.autocall.operations import Asked
 from zvonar.dialects.autocall.pages import Page, page
@@ -96,3 +97,19 @@ def paged(asked: Asked, items: Sequence[Any], total: int) -> Page[Any]:
 def shown(kind: Any, facts: Any) -> Any:
     """Facts of the store as facts of an answer."""
     return msgspec.convert(msgspec.to_builtins(facts), kind, strict=False)
+
+
+def autocall_of(facts: Facts) -> Autocall:
+    """A campaign as the wire shows it."""
+    return answers.autocall(shown(CampaignFact, facts))
+
+
+def not_now(facts: Facts) -> Unprocessable:
+    """Its status does not allow what was asked."""
+    status = answers.autocall(shown(CampaignFact, facts)).status
+    return Unprocessable({"status": [Text(f"The autocall is {status}.", f"Обзвон в статусе {status}.")]})
+
+
+async def autocall_now(asked: Asked, campaign_id: int) -> Autocall:
+    """A campaign as the wire shows it at this moment."""
+    return autocall_of(await campaign_facts.get(asked.db, asked.account_id, campaign_id))

@@ -19,9 +19,10 @@ from zvonar.dialects.autocall.outcomes import CallStatus
 from zvonar.dialects.autocall.requests.autocalls import Audio, AutocallFields
 from zvonar.dialects.autocall.requests.fields import Id, Number
 from zvonar.dialects.autocall.requests.people import Person, contact
-from zvonar.dialects.autocall.routes.autocalls import heard, needs_of
+from zvonar.dialects.autocall.routes.autocalls import needs_of
 from zvonar.dialects.autocall.routes.calls import call_of
 from zvonar.dialects.autocall.routes.common import terms_of
+from zvonar.dialects.autocall.routes.sounds import heard
 from zvonar.dialects.autocall.words import Text
 from zvonar.store import call_facts, calls, campaign_facts, own_campaigns, trunks
 from zvonar.store import limits as rates
