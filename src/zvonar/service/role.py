@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from msgspec import Struct
 from zvonar.service import logs
 from zvonar.service.hearing import HearingConfig
 from zvonar.service.home import Home
-from zvonar.store import idempotency, limits
+from zvonar.store import idempotency, keys, limits
 from zvonar.store.db import Database, StoreUnavailable
 
 if TYPE_CHECKING:  # each role imports what it needs: the whole of it takes 200 MB
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 Ready = Callable[[], None]  # called once the role serves
 CONFIG = "ZVONAR_ROLE"  # the environment variable that carries a RoleConfig
 FENCED = 3  # exit code of a dialer whose gateway another one took
+_KEYS_KEPT = timedelta(days=30)  # after their end, so that whoever comes with one is told why
 
 
 class RoleConfig(Struct, frozen=True, kw_only=True):
@@ -240,7 +242,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.service.mail import mail_server
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
-    from zvonar.service.wiring import record, render
+    from zvonar.service.wiring import PASSING_KEYS, record, render
     from zvonar.speech.transcripts import Transcripts
 
     async with (
@@ -250,7 +252,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
         asyncio.TaskGroup() as group,
     ):
         ready()
-        sweeping = group.create_task(_sweep(db))
+        sweeping = group.create_task(_sweep(db, PASSING_KEYS))
         importer = [sys.executable, "-m", "zvonar.service.importer"]
         lists = Worker(db, config.dsn, command=importer, log_level=config.log_level, clock=now)
         group.create_task(lists.run(stop))
@@ -278,13 +280,15 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     return 0
 
 
-async def _sweep(db: Database) -> None:
-    """Forget what has run out, once a minute."""
-    while True:
+async def _sweep(db: Database, passing: Sequence[str]) -> None:
+    """Forget what has run out, once a minute; keys once an hour."""
+    for minute in itertools.count():
         await asyncio.sleep(60.0)
         with contextlib.suppress(StoreUnavailable):
             await limits.sweep(db, now=now())
             while await idempotency.sweep(db, now=now()):
+                pass
+            while minute % 60 == 0 and await keys.sweep(db, passing, before=now() - _KEYS_KEPT):
                 pass
 
 

@@ -10,7 +10,7 @@ from litestar.types import ControllerRouterHandler
 
 from zvonar.delivery import letters, reactions
 from zvonar.dialects import recordings
-from zvonar.dialects.amocrm import campaign_calls, hooks
+from zvonar.dialects.amocrm import campaign_calls, hooks, tokens
 from zvonar.dialects.amocrm import errors as amocrm_errors
 from zvonar.dialects.amocrm import routes as amocrm
 from zvonar.dialects.autocall import callbacks
@@ -20,11 +20,15 @@ from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
 from zvonar.dialects.uis import routes as uis
 from zvonar.dialects.uis.media import Media as UisMedia
+from zvonar.dialects.uis.who import SESSION_KIND
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.reports.writing import Writer
 from zvonar.speech.links import RecordingLinks
 from zvonar.store.db import Connection, Database
 from zvonar.store.outbox import Event, Rendered
+
+# Kinds of keys that run out by themselves.
+PASSING_KEYS = (tokens.ACCESS, tokens.REFRESH, tokens.CODE, SESSION_KIND)
 
 # Each dialect that tells the outside what happened, in its own bytes; and letters to people.
 RENDERERS = (

@@ -33,12 +33,6 @@ STATE = (
     "SELECT account_id, revoked_at, expires_at FROM keys WHERE key_hash = %(key_hash)s AND kind = %(kind)s"
 )
 
-# Long after nobody could use them.
-SWEEP = """
-DELETE FROM keys WHERE key_hash IN (
-    SELECT key_hash FROM keys WHERE kind = ANY(%(kinds)s) AND expires_at < %(before)s LIMIT 10000)
-"""
-
 
 class Refusal(StrEnum):
     """Why a code or refresh token is not taken."""
@@ -116,8 +110,3 @@ async def exchange(
     if state.account_id != account_id:
         return Refusal.foreign
     return Refusal.spent if state.revoked_at is not None else Refusal.expired
-
-
-async def sweep(db: Database, kinds: list[str], *, before: datetime) -> int:
-    """Forget tokens of these kinds that ended before then, at most 10,000 at a time; how many."""
-    return await db.execute(SWEEP, {"kinds": kinds, "before": before})

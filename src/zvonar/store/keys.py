@@ -99,8 +99,11 @@ UPDATE keys SET revoked_at = %(now)s
 WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL AND expires_at > %(now)s
 """
 
-# Sessions that ended by themselves say nothing any more.
-SWEEP = "DELETE FROM keys WHERE kind = %(kind)s AND expires_at < %(now)s"
+# Long after nobody could use them.
+SWEEP = """
+DELETE FROM keys WHERE key_hash IN (
+    SELECT key_hash FROM keys WHERE kind = ANY(%(kinds)s) AND expires_at < %(before)s LIMIT 10000)
+"""
 
 OF_ACCOUNT = """
 SELECT left(encode(key_hash, 'hex'), 12) AS key, kind, created_at, expires_at, blocked_at, networks::text[] AS networks
@@ -222,11 +225,15 @@ async def issue(
 
 
 async def open_session(db: Database, holder: Holder, *, kind: str, lifetime: timedelta, now: datetime) -> str:
-    """The key of a session that ends by itself; sessions that have ended are forgotten."""
-    await db.execute(SWEEP, {"kind": kind, "now": now - lifetime})
+    """The key of a session that ends by itself."""
     return await issue(
         db, holder.account.account_id, kind=kind, expires_at=now + lifetime, allowed=holder.networks
     )
+
+
+async def sweep(db: Database, kinds: Sequence[str], *, before: datetime) -> int:
+    """Forget keys of these kinds that ended before then, at most 10,000 at a time; how many."""
+    return await db.execute(SWEEP, {"kinds": list(kinds), "before": before})
 
 
 async def close_session(db: Database, key: str, *, kind: str, now: datetime) -> bool:
