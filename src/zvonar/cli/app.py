@@ -4,12 +4,12 @@ import typer
 
 from zvonar.cli import (
     accounts,
+    amocrm,
     campaigns,
     control,
     crm,
     deliveries,
     demo,
-    desk,
     directories,
     home,
     imports,
@@ -32,7 +32,7 @@ app.command("doctor")(home.doctor)
 app.command("stop")(home.stop)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
-app.add_typer(desk.commands, name="amocrm", help="The CRM that an account has here.")
+app.add_typer(amocrm.commands, name="amocrm", help="The CRM that an account has here.")
 app.add_typer(accounts.commands, name="account", help="Tenants and their keys.")
 campaigns.commands.command("import")(imports.import_)
 campaigns.commands.command("preflight")(control.preflight_)

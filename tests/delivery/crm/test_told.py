@@ -63,6 +63,8 @@ def test_every_result_has_a_status_and_a_sentence(disposition: Any, script: Any,
     assert sentence
     # A Russian card has no English sentence, and the other way round.
     assert any("а" <= letter.lower() <= "я" for letter in sentence) is (language == "ru")
+    talked = disposition is Disposition.answered and script not in (ScriptResult.machine, ScriptResult.error)
+    assert (status is CallStatus.talked) is talked
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zvonar.core.errors import AccountNotFound, NameTaken
-from zvonar.service import desk as operator
+from zvonar.service import amocrm as operator
 from zvonar.store.crm_users import NewUser, Role
 
 from .conftest import Desk, call

@@ -14,7 +14,7 @@ from tests.dialects.conftest import Tenant
 
 from zvonar.core.phone import Phone
 from zvonar.core.result import Disposition, Outcome, ScriptResult
-from zvonar.dialects.amocrm import campaign_calls, hooks, outcomes
+from zvonar.dialects.amocrm import campaign_calls, hooks
 from zvonar.store import accounts, calls, outbox
 from zvonar.store.calls import NewCall
 from zvonar.store.db import Connection
@@ -208,21 +208,6 @@ def test_a_campaigns_note_is_told_to_webhooks_too(desk: Desk) -> None:
     fan_out(desk.house)
     [form] = heard(desk)
     assert form["contacts[note][0][note][note_type]"] == "11"
-
-
-@pytest.mark.parametrize("disposition", Disposition)
-@pytest.mark.parametrize("script_result", ScriptResult)
-def test_every_result_has_a_status_of_the_reference_and_a_sentence(
-    disposition: Disposition, script_result: ScriptResult
-) -> None:
-    status, sentence = outcomes.told(disposition, script_result, None)
-    assert status in range(1, 8)
-    assert sentence
-    talked = disposition is Disposition.answered and script_result not in (
-        ScriptResult.machine,
-        ScriptResult.error,
-    )
-    assert (status == 4) is talked
 
 
 def test_an_event_that_cannot_be_recorded_steps_aside_alone_and_is_recorded_later(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from zvonar.core.call import CallState
 from zvonar.core.crm import ROBOT, tail
 from zvonar.core.result import Disposition, ScriptResult
-from zvonar.dialects.amocrm import outcomes
+from zvonar.delivery.crm.outcomes import Language, told
 from zvonar.store import crm_logging
 from zvonar.store.crm_logging import LoggedCall
 from zvonar.store.crm_notes import NoteType
@@ -21,6 +21,7 @@ from zvonar.store.db import Connection
 from zvonar.store.outbox import Event
 
 SOURCE: Final = "Zvonar"
+LANGUAGE: Final[Language] = "ru"  # of sentences on cards
 
 
 class _Before(Struct, frozen=True, kw_only=True):
@@ -60,9 +61,15 @@ def _call(event: Event) -> LoggedCall | None:
         return None  # it goes on, or nobody's telephone ever rang
     if change.disposition is None:
         return None
-    script_result = change.script_result or ScriptResult.none
-    chosen = change.status_name or change.choice
-    status, sentence = outcomes.told(change.disposition, script_result, chosen)
+    # As they are told to a company's own amoCRM.
+    status, sentence = told(
+        change.disposition,
+        change.script_result or ScriptResult.none,
+        choice=change.choice,
+        status_name=change.status_name,
+        mapping={},
+        language=LANGUAGE,
+    )
     return LoggedCall(
         account_id=change.account_id,
         tail=tail(change.phone),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from zvonar.cli.common import now, sentences, show, with_database
-from zvonar.service import desk
+from zvonar.service import amocrm
 from zvonar.store.crm_users import NewUser, Role
 
 commands = typer.Typer(no_args_is_help=True)
@@ -23,7 +23,7 @@ def group() -> None:
 @sentences
 def code(account: AccountOption, json: Json = False) -> None:
     """Another authorization code, for twenty minutes; it works once."""
-    made = with_database(lambda db: desk.new_code(db, account, now=now()))
+    made = with_database(lambda db: amocrm.new_code(db, account, now=now()))
     show(made, as_json=json, lines=lambda: str(made["code"]))
 
 
@@ -39,7 +39,7 @@ def user_add(
 ) -> None:
     """Add a user, and show their long-lived token, now and never again."""
     new = NewUser(name=name, email=email, phone=phone, role=role)
-    made = with_database(lambda db: desk.add_user(db, account, new, now=now()))
+    made = with_database(lambda db: amocrm.add_user(db, account, new, now=now()))
     show(made, as_json=json, lines=lambda: "\n".join(f"{key:14} {value}" for key, value in made.items()))
 
 
@@ -51,5 +51,5 @@ def redirect_uri(
     json: Json = False,
 ) -> None:
     """Bind the account's integration to a redirect_uri."""
-    made = with_database(lambda db: desk.set_redirect_uri(db, account, uri or None))
+    made = with_database(lambda db: amocrm.set_redirect_uri(db, account, uri or None))
     show(made, as_json=json, lines=lambda: f"Tokens are given to {made['redirect_uri'] or 'any address'}.")
