@@ -1,12 +1,9 @@
 """What is missing when workers are killed in the middle of their work? Nothing."""
 
 import asyncio
-import os
 import random
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -15,44 +12,13 @@ from aiohttp import web
 from zvonar.store.db import Database
 
 from .receiver import Post, Receiver, take
+from .victims import victim
 from .world import happened, until_states, worker
 
 TESTS = Path(__file__).parents[1]
 KILLS, EVENTS, CALLS = 50, 5000, 500
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
-
-
-class Victim:
-    """A worker's process: warm once made, at work once begun."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def begin(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        await self.process.stdin.drain()
-
-    async def kill(self) -> None:
-        assert self.process.returncode is None, "it ended by itself"
-        self.process.kill()
-        await self.process.wait()
-
-
-@asynccontextmanager
-async def victim(dsn: str) -> AsyncIterator[Victim]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "delivery.victim"),
-        env={**os.environ, "ZVONAR_TEST_DSN": dsn, "PYTHONPATH": str(TESTS)},
-        stdin=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield Victim(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def think(post: Post) -> web.StreamResponse:
@@ -68,11 +34,11 @@ async def test_fifty_killed_workers_lose_nothing_and_repeat_only_the_same(dsn: s
             *await happened(db, receiver.url("b"), [call for _ in range(5) for call in range(CALLS)]),
         ]
         assert len(events) == EVENTS
-        warm = [await stack.enter_async_context(victim(dsn)) for _ in range(3)]
+        warm = [await stack.enter_async_context(victim(dsn, "delivery.victim", path=TESTS)) for _ in range(3)]
         for number in range(1, KILLS + 1):
             at_work = warm.pop(0)
             await at_work.begin()
-            warm.append(await stack.enter_async_context(victim(dsn)))
+            warm.append(await stack.enter_async_context(victim(dsn, "delivery.victim", path=TESTS)))
             until = number * EVENTS // (KILLS + 10)
             await receiver.until(lambda r, until=until: len(r.posts) >= until)  # type: ignore[misc]
             await at_work.kill()
@@ -101,7 +67,7 @@ async def test_what_a_killed_worker_held_goes_on_elsewhere_at_once(dsn: str, db:
             await never.wait()
         return await take(post)
 
-    async with Receiver(hang_first) as receiver, victim(dsn) as doomed:
+    async with Receiver(hang_first) as receiver, victim(dsn, "delivery.victim", path=TESTS) as doomed:
         await doomed.begin()
         await happened(db, receiver.url(), range(4))
         await receiver.until(lambda r: len(r.posts) == 4)

@@ -1,4 +1,4 @@
-"""One process of the API, on a socket that a test has opened: `python server.py DSN DIRECTORY DESCRIPTOR`."""
+"""What is one process of the API? `python server.py DSN DIRECTORY DESCRIPTOR`, on a socket of a test."""
 
 import asyncio
 import socket

@@ -1,11 +1,8 @@
 """What is missing, and what is there twice, when pushing processes are killed in the middle of a request? Nothing."""
 
 import asyncio
-import os
 import random
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from aiohttp import web
 
 from zvonar.store.db import Database
 
+from ..victims import victim
 from .sink import Asked, Proceed, Sink
 from .world import connected, ended, log, phone, uniq, until_done
 
@@ -20,38 +18,6 @@ TESTS = Path(__file__).parents[3]
 KILLS, CALLS = 12, 900
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
-
-
-class Victim:
-    """A pushing process: warm once made, at work once begun."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    async def begin(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        await self.process.stdin.drain()
-
-    async def kill(self) -> None:
-        assert self.process.returncode is None, "it ended by itself"
-        self.process.kill()
-        await self.process.wait()
-
-
-@asynccontextmanager
-async def victim(dsn: str) -> AsyncIterator[Victim]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.delivery.crm.victim"),
-        env={**os.environ, "ZVONAR_TEST_DSN": dsn, "PYTHONPATH": str(TESTS)},
-        stdin=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield Victim(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 def posts(sink: Sink) -> list[Asked]:
@@ -74,11 +40,14 @@ async def test_each_call_is_logged_once_though_its_process_was_killed(
     await connected(db, sink.url)
     await ended(db, range(1, CALLS + 1))
     async with AsyncExitStack() as stack:
-        warm = [await stack.enter_async_context(victim(dsn)) for _ in range(2)]
+        warm = [
+            await stack.enter_async_context(victim(dsn, "tests.delivery.crm.victim", path=TESTS))
+            for _ in range(2)
+        ]
         for _ in range(KILLS):
             at_work = warm.pop(0)
             await at_work.begin()
-            warm.append(await stack.enter_async_context(victim(dsn)))
+            warm.append(await stack.enter_async_context(victim(dsn, "tests.delivery.crm.victim", path=TESTS)))
             seen = len(posts(sink))
             # As a request has come in, its calls are at the CRM, or about to be, and the answer is not here yet.
             await sink.until(lambda s, seen=seen: len(posts(s)) > seen or len(s.logged()) == CALLS)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A recogniser's process for tests: how it behaves is its argument; phrases of as many letters as it was told score."""
+"""What if a recogniser's process behaves so? Its argument says how; phrases of as many letters as it was told score."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""POST /track: what a visitor did before he called. No method of the reference, so it answers as HTTP does."""
+"""What did a visitor do before he called? POST /track: no method of the reference, so it answers as HTTP does."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""/api/v4/account and users: whose CRM this is, and who works in it."""
+"""Whose CRM is this, and who works in it? /api/v4/account and users."""
 
 from typing import Any
 

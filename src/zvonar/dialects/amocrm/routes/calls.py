@@ -1,4 +1,4 @@
-"""POST /api/v4/calls: a batch of calls, each a note on the card that the documented rule chooses."""
+"""How are calls logged? POST /api/v4/calls: each is a note on the card that the documented rule chooses."""
 
 from collections.abc import Sequence
 

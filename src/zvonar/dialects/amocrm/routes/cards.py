@@ -1,4 +1,4 @@
-"""/api/v4/contacts, companies, leads and customers: lists, one, new ones, changes, and who belongs to whom."""
+"""How are cards read, added, changed and linked? /api/v4/contacts, companies, leads and customers."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""/api/v4/leads/pipelines, …/tags and …/custom_fields: what cards are sorted and marked by."""
+"""What are cards sorted and marked by? /api/v4/leads/pipelines, …/tags and …/custom_fields."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""/api/v4/events: what happened to cards, the latest first."""
+"""What happened to cards? /api/v4/events, the latest first."""
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler

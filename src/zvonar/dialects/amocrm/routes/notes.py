@@ -1,4 +1,4 @@
-"""/api/v4/…/notes: what was noted on cards, calls included."""
+"""What was noted on cards? /api/v4/…/notes, calls included."""
 
 from collections.abc import Sequence
 from typing import Any

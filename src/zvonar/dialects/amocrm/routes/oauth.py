@@ -1,4 +1,4 @@
-"""POST /oauth2/access_token: who gives a code or a refresh token gets new tokens, once."""
+"""Who gets tokens? POST /oauth2/access_token: whoever gives a code or a refresh token, once."""
 
 import asyncio
 from http import HTTPStatus

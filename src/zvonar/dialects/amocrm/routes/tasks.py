@@ -1,4 +1,4 @@
-"""/api/v4/tasks: what is to be done, mostly about cards."""
+"""What is to be done? /api/v4/tasks, mostly about cards."""
 
 from collections.abc import Sequence
 from typing import Any

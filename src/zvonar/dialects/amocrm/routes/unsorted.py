@@ -1,4 +1,4 @@
-"""/api/v4/leads/unsorted: calls of people whom nobody knows, until somebody takes or declines them."""
+"""Who called whom nobody knows? /api/v4/leads/unsorted, until somebody takes or declines them."""
 
 import uuid
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""/api/v4/webhooks: who hears of what."""
+"""Who hears of what? /api/v4/webhooks."""
 
 from typing import Any
 

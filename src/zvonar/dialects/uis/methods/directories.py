@@ -1,5 +1,5 @@
-"""get.account, get.employees, get.tags, get.virtual_numbers, get.campaigns, get.sites, get.scenarios,
-get.customer_users: what reports name."""
+"""Whom and what do reports name? get.account, get.employees, get.tags, get.virtual_numbers, get.campaigns, get.sites,
+get.scenarios, get.customer_users."""
 
 from datetime import datetime
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""get.call_legs_report: every leg of the sessions of a period, or of sessions by their ids."""
+"""Which legs had the sessions of a period, or those with these ids? get.call_legs_report."""
 
 from typing import Any, Final
 

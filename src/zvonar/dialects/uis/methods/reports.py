@@ -1,4 +1,4 @@
-"""get.calls_report, get.mgf_calls and the list of reports: rows as the store tells them, in each method's shape."""
+"""How are sessions reported? get.calls_report, get.mgf_calls and their list: rows in the shape of each method."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""login.user and logout.user: a session of an hour for a login and a password."""
+"""Who gets a key for an hour? login.user and logout.user."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""set.tag_communications and unset.tag_communications: mark a call by hand."""
+"""How is a call marked by hand? set.tag_communications and unset.tag_communications."""
 
 from collections.abc import Callable
 from typing import Any, Final

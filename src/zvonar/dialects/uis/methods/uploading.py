@@ -1,4 +1,4 @@
-"""upload.calls: sessions of another exchange or tracking system."""
+"""How do sessions of another exchange or tracking system come in? upload.calls."""
 
 from zvonar.dialects.uis import answers, uploads
 from zvonar.dialects.uis.methods.common import Answer, Call
