@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 BATCH = 500  # events of one transaction
 POLL = 1.0  # seconds between looks without a ring: another process's fan-out may have died with its lock
-GATHER = 0.08  # seconds from a ring to the look, so that one transaction takes a flock of events
+GATHER = 0.02  # seconds from a ring to the look, so that one transaction takes a flock of events
 _PATIENCE = 2.0  # seconds between tries at a database that is away
 
 
