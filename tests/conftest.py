@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zvonar.store.db import Database
@@ -23,7 +24,22 @@ from zvonar.store.server import PostgresServer
 from .plant import Plant, running
 
 TEMPLATE = "migrated"
+# They wait for rings and speech, mostly.
+ON_THE_LINE = frozenset({"line", "dialer", "service", "cli", "bench"})
+# Nothing here is timed: a slow machine is no defect of what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 _names = (f"case_{number}" for number in count())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes may share the suite (`make test`): one has Asterisk and whole services, the other the rest.
+
+    So no two of them look for free ports at once, and no session's fixture is made twice.
+    """
+    for item in items:
+        floor = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group("line" if floor in ON_THE_LINE else "rest"))
 
 
 def at_database(dsn: str, name: str) -> str:
