@@ -1,6 +1,8 @@
 """What does a test of the whole line stand on? A gateway and a town, both real, on ports of their own."""
 
+import asyncio
 import contextlib
+import json
 import os
 import secrets
 import select
@@ -11,7 +13,9 @@ import tempfile
 import wave
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 from msgspec import Struct
 
 from zvonar.line.asterisk import cel, config, town
@@ -37,6 +41,7 @@ class Plant(Struct, frozen=True, kw_only=True):
     town: AsteriskProcess
     ari_port: int
     ari_password: str
+    town_password: str  # of the town's ARI, whose port is two above the gateway's
     stranger_port: int  # UDP; the stranger's trunk leads there
 
     @property
@@ -57,6 +62,34 @@ class Plant(Struct, frozen=True, kw_only=True):
 
     def client(self, url: str | None = None) -> AriClient:
         return AriClient(url or self.ari_url, user=USER, password=self.ari_password, app=APP)
+
+    async def asterisk(self, method: str, path: str, *, town: bool = False, **query: str) -> Any:
+        """One request of a bystander to the gateway's ARI, or the town's; what it answers, None for a failure."""
+        port, password = self.ari_port, self.ari_password
+        if town:
+            port, password = port + 2, self.town_password
+        headers = {"Authorization": aiohttp.encode_basic_auth(USER, password)}
+        async with (
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}/ari/", headers=headers) as session,
+            session.request(method, path, params=query) as answer,
+        ):
+            return json.loads(await answer.read() or b"null") if answer.ok else None
+
+    async def in_town(self, leg: str) -> str:
+        """The town's channel of whom a leg has reached."""
+        for channel in await self.asterisk("GET", "channels", town=True):
+            path = f"channels/{channel['id']}/variable"
+            said = await self.asterisk("GET", path, town=True, variable="LEG")
+            if said is not None and said["value"] == leg:
+                return str(channel["id"])
+        raise AssertionError(f"Nobody in the town is on leg {leg}.")
+
+    async def hang_up_in_town(self, *legs: str) -> None:
+        """Those whom these legs have reached hang up, all in the same moment."""
+        channels = [await self.in_town(leg) for leg in legs]
+        await asyncio.gather(
+            *(self.asterisk("DELETE", f"channels/{channel}", town=True) for channel in channels)
+        )
 
     def line_gateway(self, ari: AriClient) -> AsteriskGateway:
         return AsteriskGateway(ari, name="gateway", cel_file=self.cel_file, recordings=self.recordings)
@@ -145,6 +178,7 @@ def running() -> Iterator[Plant]:
             town=made["town"],
             ari_port=base,
             ari_password=str(gateway_config.ari_password),
+            town_password=str(town_config.ari_password),
             stranger_port=base + 4,
         )
     finally:

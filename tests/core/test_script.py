@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zvonar.core.errors import SettingsInvalid
+from zvonar.core.facts import TransferReport
+from zvonar.core.reaction import Transfer
+from zvonar.core.result import Disposition, ScriptResult
 from zvonar.core.script import (
     KEYS,
     MAX_NAME,
@@ -18,6 +21,7 @@ from zvonar.core.script import (
     Reaction,
     Script,
     plain,
+    put_through,
     storable,
 )
 
@@ -135,3 +139,41 @@ def test_storable_texts_are_what_utf8_without_nul_can_say(text: str) -> None:
 def test_a_misspelt_setting_is_refused_at_any_depth(body: str) -> None:
     with pytest.raises(msgspec.ValidationError, match="unknown field"):
         msgspec.json.decode(body, type=Script)
+
+
+def test_a_forgotten_script_tells_its_choice_where_only_one_leads_there() -> None:
+    def told(to: str) -> TransferReport:
+        return TransferReport(to=to, began=2.0, ended=9.0, disposition=Disposition.answered, answered=3.0)
+
+    phone, name, both = "+79991234567", "sales", "+79997654321"
+    nodes = {
+        "1": Node(
+            prompt=HELLO,
+            keys={
+                "1": Reaction(transfer=Transfer(phone=phone), status_name="agent"),
+                "2": Reaction(goto="2"),
+                "3": Reaction(transfer=Transfer(phone=both)),
+            },
+        ),
+        "2": Node(
+            prompt=HELLO,
+            spoken=(Reaction(words=("yes",), transfer=Transfer(sip_name=name)),),
+            silence=Reaction(transfer=Transfer(phone=both)),
+        ),
+    }
+    script = Script(nodes=nodes)
+    report = put_through(script, told(phone))
+    assert (report.result, report.choice, report.status_name) == (ScriptResult.transferred, "1", "agent")
+    (step,) = report.steps
+    assert (step.node, step.key, step.word, step.at) == ("1", "1", None, 2.0)
+    (step,) = put_through(script, told(name)).steps
+    assert (step.node, step.key, step.word) == ("2", None, "yes")
+    # Two ways lead here, and none there any more: that is all that is known.
+    for to in (both, "+79990000000"):
+        report = put_through(script, told(to))
+        (step,) = report.steps
+        assert (report.choice, step.node, step.key) == (None, "1", None)
+        assert step.reaction is not None
+        assert step.reaction.transfer == Transfer(phone=to)
+    assert report.facts is not None
+    assert report.facts.transfers == (told(to),)

@@ -80,6 +80,12 @@ def set_trap(orders: Orders) -> None:
             around(legs, "end", lambda _db, ended, **_: ended.leg_id.call_id == call_id, before=before)
         case "ringing":
             _at_event(lambda event: event.dialstatus == "RINGING", call_id)
+        case "second ringing":
+            _at_event(lambda event: event.dialstatus == "RINGING", call_id, leg=2)
+        case "second answer":
+            _at_event(lambda event: event.dialstatus == "ANSWER", call_id, leg=2)
+        case "join":
+            around(AsteriskLine, what, lambda line, _: line.leg.call_id == call_id, before=before)
         case "prompt":
             _at_request("/play/", call_id, sent=False)
         case "dial request":
@@ -90,12 +96,12 @@ def set_trap(orders: Orders) -> None:
             raise SystemExit(f"There is no step {orders.step!r}.")
 
 
-def _at_event(mine: Callable[[Event], bool], call_id: int) -> None:
+def _at_event(mine: Callable[[Event], bool], call_id: int, *, leg: int = 1) -> None:
     on = AsteriskLine._on
 
     def deadly(self: AsteriskLine, event: Event) -> None:
         on(self, event)
-        if self.leg.call_id == call_id and mine(event):
+        if str(self.leg).startswith(f"{call_id}.1.{leg}") and mine(event):
             die()
 
     AsteriskLine._on = deadly  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from msgspec import Struct, field, structs
 from zvonar.core.errors import SettingsInvalid
 from zvonar.core.facts import CallFacts, Kind, MachineReport, Operation, TransferReport
 from zvonar.core.prompt import MAX_NAME, MAX_TEXT, Prompt, storable
-from zvonar.core.reaction import Reaction, ReactionOverride
+from zvonar.core.reaction import Reaction, ReactionOverride, Transfer
 from zvonar.core.result import Cause, ScriptResult
 
 __all__ = ["KEYS", "MAX_NAME", "MAX_NODES", "MAX_TEXT", "Prompt", "Reaction", "Script", "plain", "storable"]
@@ -265,6 +265,44 @@ class ScriptReport(Struct, frozen=True, kw_only=True):
             return None
         transfers = tuple(step.transfer for step in self.steps if step.transfer is not None)
         return CallFacts(machine=self.machine, operations=self.operations, transfers=transfers)
+
+
+def put_through(script: Script, transfer: TransferReport) -> ScriptReport:
+    """What is known of a script that put somebody through and was forgotten with its process.
+
+    Which key or word it was is told only where no other leads to the same phone or name.
+    """
+
+    def leads(reaction: Reaction) -> bool:
+        to = reaction.transfer
+        return to is not None and transfer.to in (to.phone, to.sip_name)
+
+    ways: list[tuple[str, str | None, Reaction]] = []
+    for name, node in script.nodes.items():
+        ways += [(name, choice, of) for choice, of in (node.keys | node.words).items() if leads(of)]
+        if node.silence is not None and leads(node.silence):
+            ways.append((name, None, node.silence))
+    phone = transfer.to if transfer.to.startswith("+") else None
+    unknown = Reaction(transfer=Transfer(phone=phone, sip_name=None if phone else transfer.to))
+    where = ways[0][0] if len({name for name, _, _ in ways}) == 1 else script.start
+    choice, reaction = ways[0][1:] if len(ways) == 1 else (None, unknown)
+    status_name = reaction.status_name if choice is not None else None
+    step = Step(
+        node=where,
+        key=choice if choice in KEYS else None,
+        word=None if choice in KEYS else choice,
+        status_name=status_name,
+        reaction=reaction,
+        at=transfer.began,
+        transfer=transfer,
+    )
+    return ScriptReport(
+        result=ScriptResult.transferred,
+        choice=choice,
+        status_name=status_name,
+        steps=(step,),
+        operations=(Operation(kind=Kind.transfer, began=transfer.began, ended=transfer.ended),),
+    )
 
 
 def plain(prompt: Prompt) -> Script:

@@ -17,7 +17,7 @@ from zvonar.core.facts import TransferReport
 from zvonar.core.leg import LegId
 from zvonar.core.reaction import Reaction, Transfer, Triggered
 from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
-from zvonar.core.script import ScriptReport
+from zvonar.core.script import ScriptReport, put_through
 from zvonar.dialer import meters
 from zvonar.dialer.book import Book
 from zvonar.dialer.gathering import Gathering
@@ -41,7 +41,7 @@ from zvonar.line.line import (
 from zvonar.store import legs, reactions
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
-from zvonar.store.legs import Answered, LegEnd, Placement, Refusal
+from zvonar.store.legs import Answered, LegEnd, LiveLeg, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +70,14 @@ class _Placed(Struct, frozen=True, kw_only=True):
     route: Route
     leg: LegId
     caller_id: str | None
+
+
+class Second(Struct, frozen=True, kw_only=True):
+    """Whom a subscriber was put through to by an earlier dialer."""
+
+    live: LiveLeg
+    line: Line | None = None  # while they talk
+    told: TransferReport | None = None  # once that is over
 
 
 class Refused(Exception):
@@ -139,9 +147,15 @@ class Attempts:
         meters.setup.observe(asyncio.get_running_loop().time() - since)
         await self._carry(plan, leg.leg, route, self._dial(plan, leg))
 
-    async def resume(self, plan: Plan, leg: LegId, line: Line, *, trunk_id: int) -> None:
-        """Go on with a line that an earlier dialer left behind, and with its attempt."""
-        await self._carry(plan, leg, self._routes.adopt(trunk_id), self._attend(plan, leg, line))
+    async def resume(
+        self, plan: Plan, leg: LegId, line: Line, *, trunk_id: int, second: Second | None = None
+    ) -> None:
+        """Go on with a line that an earlier dialer left behind, and with its attempt.
+
+        Its script begins anew; where its subscriber was put through, the conversation goes on.
+        """
+        talk = None if second is None else self._talk_on(plan, line, second)
+        await self._carry(plan, leg, self._routes.adopt(trunk_id), self._attend(plan, leg, line, talk=talk))
 
     async def _carry(
         self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
@@ -372,9 +386,15 @@ class Attempts:
                 await asyncio.sleep(0.2)
 
     async def _attend(
-        self, plan: Plan, leg: LegId, line: Line, *, ring_timeout: int | None = None
+        self,
+        plan: Plan,
+        leg: LegId,
+        line: Line,
+        *,
+        ring_timeout: int | None = None,
+        talk: Coroutine[None, None, ScriptReport] | None = None,
     ) -> _Served:
-        """Be with a line to its end; dial it first if there is a ring timeout."""
+        """Be with a line to its end; dial it first if there is a ring timeout. `talk`: instead of its script."""
         report = ScriptReport(result=ScriptResult.none)
         try:
             if ring_timeout is not None:
@@ -385,7 +405,7 @@ class Attempts:
                 meters.answer.observe(max(0.0, (await line.answered() - begun).total_seconds()))
             elif plan.flashes:
                 return await self._flash(plan, leg, line)
-            report = await self._talk(plan, leg, line)
+            report = await (talk or self._talk(plan, leg, line))
         except HungUp:
             pass  # not answered; the end says why
         except GatewayRefused as exc:
@@ -438,6 +458,15 @@ class Attempts:
                 record=plan.settings.record,
                 board=self._board(plan, leg, line, group),
             )
+
+    async def _talk_on(self, plan: Plan, line: Line, second: Second) -> ScriptReport:
+        """What is left of a call whose subscriber was put through by another dialer, which knew the rest."""
+        told = second.told
+        if told is None:
+            assert second.line is not None
+            told = await self._transfers.resume(plan, line, second.line, second.live)
+        await line.hang_up()
+        return put_through(plan.script, told)
 
     def _board(self, plan: Plan, leg: LegId, line: Line, group: asyncio.TaskGroup) -> Switchboard:
         """What the script may use beside its line."""

@@ -91,9 +91,11 @@ class Dialer:
         try:
             for helper in helpers:
                 helper.add_done_callback(lambda _: self._wake.set())
-            for plan, leg, line, trunk_id in adopted:
-                resumed = attempts.resume(plan, leg, line, trunk_id=trunk_id)
-                self._begin(resumed, plan.campaign.campaign_id)
+            for found in adopted:
+                resumed = attempts.resume(
+                    found.plan, found.leg, found.line, trunk_id=found.trunk_id, second=found.second
+                )
+                self._begin(resumed, found.plan.campaign.campaign_id)
             self._gateway.on_arrival(self._take)
             ready()
             await self._lease_until(stop, helpers)

@@ -5,11 +5,12 @@ before the first leg is, whoever hangs up first.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from math import ceil
 from typing import Any
 
+import msgspec
 import structlog
 from msgspec import Struct, structs
 
@@ -38,7 +39,7 @@ from zvonar.line.line import (
 )
 from zvonar.store import legs, transfers
 from zvonar.store.db import Database
-from zvonar.store.legs import LegEnd
+from zvonar.store.legs import LegEnd, LiveLeg
 from zvonar.store.transfers import TransferPlacement, TransferRefusal
 
 log = structlog.get_logger(__name__)
@@ -64,13 +65,28 @@ class _Failed(Exception):
 
 
 class _Second(Struct, frozen=True, kw_only=True):
-    """A leg that is committed as placing."""
+    """A leg that is committed as placing, or more."""
 
     leg: LegId
-    route: Route
+    trunk_id: int
+    route: Route | None  # None: not our trunk any more
     rate: Rate
     caller_id: str | None
     max_seconds: int  # of conversation
+
+
+# When somebody answered, in seconds from the answer of the call; and how the second leg ended.
+_Talk = tuple[float | None, LineEnd]
+
+
+def bound(plan: Plan, since: datetime, live: LiveLeg) -> int:
+    """How many seconds of conversation were held for, when a second leg was placed. `since`: the call's answer."""
+    return max(1, ceil(plan.max_call_time - (live.placed_at - since).total_seconds()))
+
+
+def seconds_between(since: datetime, at: datetime) -> float:
+    """As reports have them."""
+    return round(max(0.0, (at - since).total_seconds()), 3)
 
 
 class Transfers:
@@ -114,8 +130,35 @@ class Transfers:
             log.info("transfer.failed", leg=str(line.leg), disposition=exc.disposition)
             return report(exc.disposition)
         try:
-            return report(**await self._served(plan, line, transfer, second, start, left))
+            talk = self._reach(plan, line, transfer, second, start, left)
+            return report(**await self._served(plan, line, second, talk, start))
         finally:
+            self._release(second)
+
+    async def resume(self, plan: Plan, line: Line, other: Line, live: LiveLeg) -> TransferReport:
+        """Go on with a conversation that an earlier dialer began, as `connect` does. Both lines are answered."""
+        since = line.answered_at or self._now()
+        start = asyncio.get_running_loop().time() - (self._now() - since).total_seconds()
+        second = _Second(
+            leg=LegId.parse(live.leg_id),
+            trunk_id=live.trunk_id,
+            route=self._routes.adopt(live.trunk_id),
+            rate=msgspec.convert(live.rate, Rate, strict=False),
+            caller_id=live.caller_id,
+            max_seconds=bound(plan, since, live),
+        )
+        try:
+            told = await self._served(
+                plan, line, second, self._talk_on(plan, line, other, second, start), start
+            )
+        finally:
+            self._release(second)
+        began = seconds_between(since, live.placed_at)
+        ended = round(asyncio.get_running_loop().time() - start, 3)
+        return TransferReport(to=live.target or "", began=began, ended=ended, **told)
+
+    def _release(self, second: _Second) -> None:
+        if second.route is not None:
             self._routes.release(second.route)
 
     # The second leg begins.
@@ -184,36 +227,48 @@ class Transfers:
             raise _Failed(Disposition.failed) from None
         if isinstance(leg, TransferRefusal):
             raise _Failed(_REFUSED[leg])
-        return _Second(leg=leg, route=route, rate=rate, caller_id=caller_id, max_seconds=max_seconds)
+        return _Second(
+            leg=leg,
+            trunk_id=route.trunk.trunk_id,
+            route=route,
+            rate=rate,
+            caller_id=caller_id,
+            max_seconds=max_seconds,
+        )
 
     # It rings, talks and ends.
 
     async def _served(
-        self, plan: Plan, line: Line, transfer: Transfer, second: _Second, start: float, left: float
+        self, plan: Plan, line: Line, second: _Second, talk: Awaitable[_Talk], start: float
     ) -> dict[str, Any]:
-        loop = asyncio.get_running_loop()
-        until = loop.time() + left
+        """The second leg to its end, in the store as well."""
         answered: float | None = None
         try:
-            other = await self._create(transfer, second)
-            marked = await self._dialled(plan, second)
-            if other is None or not marked:
-                end = LineEnd(at=self._now())
-                if other is not None:
-                    await other.hang_up()
-            else:
-                answered, end = await self._talk(plan, line, other, transfer, second, start, until)
+            answered, end = await talk
         except (GatewayLost, GatewayInDoubt):
             await self._gateway.discard(second.leg)
             known = await asyncio.to_thread(self._gateway.past, [second.leg])
             end = known.get(second.leg) or LineEnd(at=self._now(), vanished=True)
-        return await self._record(plan, second, end, answered, start, gone=line.ended is not None)
+        return await self._record(plan, second, end, answered, gone=line.ended is not None)
+
+    async def _reach(
+        self, plan: Plan, line: Line, transfer: Transfer, second: _Second, start: float, left: float
+    ) -> _Talk:
+        until = asyncio.get_running_loop().time() + left
+        other = await self._create(transfer, second)
+        marked = await self._dialled(plan, second)
+        if other is not None and marked:
+            return await self._talk(plan, line, other, transfer, second, start, until)
+        end = LineEnd(at=self._now())
+        if other is not None:
+            await other.hang_up()
+        return None, end
 
     async def _create(self, transfer: Transfer, second: _Second) -> Line | None:
         wanted = Dialled(
             leg=second.leg,
             phone=transfer.phone or transfer.sip_name or "",
-            trunk_id=second.route.trunk.trunk_id,
+            trunk_id=second.trunk_id,
             caller_id=second.caller_id,
             ring_timeout=transfer.ring_timeout,
             max_seconds=transfer.ring_timeout + second.max_seconds + MARGIN,
@@ -251,8 +306,7 @@ class Transfers:
         second: _Second,
         start: float,
         until: float,
-    ) -> tuple[float | None, LineEnd]:
-        """When somebody answered, in seconds from the answer of the call; and how the second leg ended."""
+    ) -> _Talk:
         loop = asyncio.get_running_loop()
         answered: float | None = None
         gone = asyncio.ensure_future(line.end())
@@ -280,6 +334,19 @@ class Transfers:
             gone.cancel()
         if line.ended is None and answered is None:
             await self._quiet(line)
+        return answered, await other.hang_up()
+
+    async def _talk_on(self, plan: Plan, line: Line, other: Line, second: _Second, start: float) -> _Talk:
+        """What is left of a conversation. Where they had not been joined yet, they are now."""
+        at = other.answered_at or self._now()
+        gone = asyncio.ensure_future(line.end())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._mark(plan, second.leg, at))
+                await self._converse(plan, line, other, gone, start + plan.max_call_time)
+        finally:
+            gone.cancel()
+        answered = seconds_between(line.answered_at or at, at)
         return answered, await other.hang_up()
 
     async def _converse(
@@ -319,7 +386,6 @@ class Transfers:
         second: _Second,
         end: LineEnd,
         answered: float | None,
-        start: float,
         *,
         gone: bool,
     ) -> dict[str, Any]:

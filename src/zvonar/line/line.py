@@ -74,6 +74,10 @@ class Line(Protocol):
     def ended(self) -> LineEnd | None:
         """How it ended, once it has."""
 
+    @property
+    def answered_at(self) -> datetime | None:
+        """When it was answered, once it has been."""
+
     async def ringing(self) -> None:
         """Wait until it rings at the callee, or he has answered without."""
 
