@@ -1,7 +1,8 @@
 """May this one call come in? Key, rates, campaign, label and money are looked at in the statement that stores it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -19,8 +20,11 @@ from zvonar.store.clips import fingerprint
 from zvonar.store.db import Database
 from zvonar.store.limits import Rule
 
+# Calls that come while a transaction is under way are the next one: what a transaction costs beyond its calls is paid
+# for all of them. Others begin beside it only where that would keep somebody waiting.
 _TOGETHER = 64  # calls of one transaction
-_AT_ONCE = 4  # transactions: while one is on its way to the disk, others are made
+_AT_ONCE = 4  # transactions
+_QUICK = 0.02  # seconds; one that takes longer waits for its disk or for somebody's lock
 
 
 class Refusal(StrEnum):
@@ -86,6 +90,8 @@ SELECT place, refusal, call_id, balance FROM accept_calls(
 # What accepting leaves to its caller, so that one ring does for many calls.
 RING = "NOTIFY zvonar_calls"
 
+_Waiting = tuple[Request, asyncio.Future[Accepted | Refusal | None]]
+
 _ALONE = "alone"  # what the statement for many leaves to the one for one
 
 
@@ -101,8 +107,10 @@ class Acceptance:
             "key_seconds": per_key.seconds,
             "number_scope": number_scope,
         }
-        self._waiting: list[tuple[Request, asyncio.Future[Accepted | Refusal | None]]] = []
+        self._waiting: list[_Waiting] = []
         self._storing: set[asyncio.Task[None]] = set()
+        self._under_way = 0  # of these; a task that has ended is forgotten a moment too late to count by
+        self._slow = 0  # of these: those whose transaction is not quick
 
     async def accept(self, request: Request) -> Accepted | Refusal:
         """Accept a call; it is committed when this returns. Raises StoreUnavailable."""
@@ -110,29 +118,58 @@ class Acceptance:
         if request.says is None:  # a text that may become a clip is not waited for by others
             future: asyncio.Future[Accepted | Refusal | None] = asyncio.get_running_loop().create_future()
             self._waiting.append((request, future))
-            if len(self._storing) < _AT_ONCE:
-                task = asyncio.create_task(self._store())
-                self._storing.add(task)
-                task.add_done_callback(self._storing.discard)
+            if self._under_way == self._slow or len(self._waiting) >= _TOGETHER:
+                self._begin()
             answer = await future
         return await self._accept_alone(request) if answer is None else answer
 
+    def _begin(self) -> None:
+        """Store what waits, beside what is being stored already."""
+        if self._waiting and self._under_way < _AT_ONCE:
+            self._under_way += 1
+            task = asyncio.create_task(self._store())
+            self._storing.add(task)
+            task.add_done_callback(self._storing.discard)
+
     async def _store(self) -> None:
         """Store what waits, as much of it at once as there is, until nothing does."""
-        while self._waiting:
-            some, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
-            try:
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
+                await self._store_together(some)
+        finally:
+            self._under_way -= 1
+
+    async def _store_together(self, some: Sequence[_Waiting]) -> None:
+        try:
+            with self._watched():
                 answers = await self._accept_many([request for request, _ in some])
-            except (
-                Exception
-            ) as exc:  # whoever waits for these is told, and those who come after them are served
-                for _, future in some:
-                    if not future.done():
-                        future.set_exception(exc)
-                continue
-            for (_, future), answer in zip(some, answers, strict=True):
-                if not future.done():  # its client may have gone away
-                    future.set_result(answer)
+        except Exception as exc:  # whoever waits for these is told, and those who come after them are served
+            for _, future in some:
+                if not future.done():
+                    future.set_exception(exc)
+            return
+        for (_, future), answer in zip(some, answers, strict=True):
+            if not future.done():  # its client may have gone away
+                future.set_result(answer)
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """As long as this transaction is quick, whoever comes waits for its end; after that another begins."""
+        slow = False
+
+        def grown_slow() -> None:
+            nonlocal slow
+            slow = True
+            self._slow += 1
+            self._begin()
+
+        timer = asyncio.get_running_loop().call_later(_QUICK, grown_slow)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._slow -= slow
 
     async def _accept_many(self, requests: Sequence[Request]) -> list[Accepted | Refusal | None]:
         """What became of each; None of those that have to be asked about alone."""

@@ -18,6 +18,7 @@ from zvonar.core.script import Prompt, plain
 from zvonar.dialects.callo import limits
 from zvonar.dialects.callo.routes import PREFIXES
 from zvonar.store import campaigns, steering
+from zvonar.store.accounts import hash_key
 from zvonar.store.limits import key_hash, take
 
 if TYPE_CHECKING:
@@ -132,6 +133,29 @@ def test_who_waits_for_a_campaign_keeps_no_other_waiting(house: House, tenant: T
                 asyncio.create_task(house.client.post(PATH, data=form(tenant, held))) for _ in range(2)
             ]
             served = [await house.client.post(PATH, data=form(tenant, free, label=f"l{n}")) for n in range(3)]
+            assert not any(task.done() for task in waiting)
+        return [response.status_code for response in [*served, *await asyncio.gather(*waiting)]]
+
+    house.clock += timedelta(seconds=2)
+    assert house.run(work()) == [200] * 5
+
+
+def test_who_waits_for_a_key_keeps_no_other_waiting(house: House, tenant: Tenant) -> None:
+    other = house.tenant()
+    held, free = house.campaign(tenant), house.campaign(other)
+    at_once(house, form(tenant, held), form(other, free), form(tenant, held), form(other, free))
+
+    async def work() -> list[int]:
+        async with house.db.transaction() as connection:
+            # As another process holds it that stores a call of this key.
+            lock = "SELECT FROM rate_limits WHERE scope = %s AND key_hash = %s FOR UPDATE"
+            await connection.execute(lock, [limits.PER_KEY.scope, hash_key(tenant.callo)])
+            waiting = [
+                asyncio.create_task(house.client.post(PATH, data=form(tenant, held))) for _ in range(2)
+            ]
+            served = [
+                await house.client.post(PATH, data=form(other, free, label=f"l{n}")) for n in range(3)
+            ]
             assert not any(task.done() for task in waiting)
         return [response.status_code for response in [*served, *await asyncio.gather(*waiting)]]
 
