@@ -7,9 +7,10 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import httpx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -153,9 +154,7 @@ def test_who_waits_for_a_key_keeps_no_other_waiting(house: House, tenant: Tenant
             waiting = [
                 asyncio.create_task(house.client.post(PATH, data=form(tenant, held))) for _ in range(2)
             ]
-            served = [
-                await house.client.post(PATH, data=form(other, free, label=f"l{n}")) for n in range(3)
-            ]
+            served = [await house.client.post(PATH, data=form(other, free, label=f"l{n}")) for n in range(3)]
             assert not any(task.done() for task in waiting)
         return [response.status_code for response in [*served, *await asyncio.gather(*waiting)]]
 
@@ -194,12 +193,24 @@ def test_what_comes_together_is_judged_one_by_one(house: House, tenant: Tenant) 
     assert stored == ["+70001230041", "b", "5"]
 
 
-def test_a_key_that_was_known_stops_when_it_is_revoked(house: House, tenant: Tenant) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        "UPDATE keys SET revoked_at = now() WHERE account_id = %s",
+        "UPDATE keys SET blocked_at = now() WHERE account_id = %s",
+        "UPDATE keys SET expires_at = '-infinity' WHERE account_id = %s",
+        "UPDATE accounts SET inactive_at = now() WHERE account_id = %s",
+    ],
+)
+@pytest.mark.parametrize("text", [None, "раз"])  # what is said first is asked about alone, the rest together
+def test_a_key_that_was_known_stops_at_once(
+    house: House, tenant: Tenant, how: LiteralString, text: str | None
+) -> None:
     campaign_id = house.campaign(tenant)
+    said = {} if text is None else {"text": text}
     assert codes(at_once(house, *[form(tenant, campaign_id)] * 2)) == {200: 2}
-    revoke = "UPDATE keys SET revoked_at = now() WHERE account_id = %s"
-    house.run(house.db.execute(revoke, [tenant.account.account_id]))
-    for refused in at_once(house, *[form(tenant, campaign_id)] * 2):
+    house.run(house.db.execute(how, [tenant.account.account_id]))
+    for refused in at_once(house, *[form(tenant, campaign_id, **said)] * 2):
         assert refused.json()["data"] == "Form isn't valid: * public_key\n  * Invalid public key."
     assert in_store(house, campaign_id) == (2, 2, 2)
 
