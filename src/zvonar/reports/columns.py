@@ -145,16 +145,16 @@ WORDS: dict[str, int] = {
 KEY = ("account_id", "start_time", "session_id")
 
 # Names of nested arrays in the narrow table, and what they are an array of.
-ID_ARRAYS = {
+ID_ARRAYS: dict[LiteralString, LiteralString] = {
     column.ids: "bigint[]" if column.id_key else "text[]"
     for column in COLUMNS.values()
     if column.ids is not None
 }
 
 
-def narrow_columns() -> dict[str, str]:
+def narrow_columns() -> dict[LiteralString, LiteralString]:
     """The narrow table's columns and their types, wide ones first so that no space is lost between them."""
-    found: dict[str, str] = {}
+    found: dict[LiteralString, LiteralString] = {}
     for name, column in COLUMNS.items():
         if column.kept is Kept.itself:
             found[name] = column.type

@@ -39,13 +39,6 @@ ORDER BY account_id, month
 ON CONFLICT (account_id, month) DO UPDATE SET revision = r.revision + 1
 """
 
-# Wide rows that are about to change, locked in one order.
-LOCK = """
-SELECT r.session_id, to_json(r) AS row FROM session_starts s
-JOIN report_rows r ON r.account_id = s.account_id AND r.start_time = s.start_time AND r.session_id = s.session_id
-WHERE s.session_id = ANY(%(session_ids)s::bigint[]) ORDER BY r.session_id FOR UPDATE OF r
-"""
-
 # A lost call is dealt with when somebody talks to the same contact for the first time after it. Looked at are lost
 # calls that came now (a later call may be here already), and those that a call of now may have dealt with.
 SETTLE = """
@@ -87,22 +80,54 @@ WHERE r.account_id = n.account_id AND r.start_time = n.start_time AND r.session_
 RETURNING r.account_id, date_trunc('month', r.start_time)::date AS month
 """
 
-_WIDE = tuple(name for name in COLUMNS if name not in KEY)
-_NARROW: tuple[LiteralString, ...] = tuple(name for name in narrow_columns() if name not in KEY)
+_NARROW = narrow_columns()
+_SPAN: tuple[tuple[str, Callable[[Iterable[datetime]], datetime]], ...] = (("first", min), ("last", max))
 
 
-def _update(table: LiteralString, names: Sequence[LiteralString]) -> LiteralString:
-    listed: LiteralString = ", ".join(names)
-    values: LiteralString = ", ".join(["x." + name for name in names])
+def lock(reads: Sequence[LiteralString]) -> LiteralString:
+    """Wide rows that are about to change, locked in one order; of each no more than is looked at."""
+    shown: LiteralString = ", ".join(["r." + name for name in (*KEY, *reads)])
     return (
-        "UPDATE " + table + " t SET (" + listed + ") = ROW(" + values + ")"
-        " FROM json_populate_recordset(NULL::" + table + ", %(rows)s::json) x"
-        " WHERE t.account_id = x.account_id AND t.start_time = x.start_time AND t.session_id = x.session_id"
+        "SELECT r.session_id, (SELECT row_to_json(x) FROM (SELECT "
+        + shown
+        + ") x) AS row FROM session_starts s"
+        " JOIN report_rows r ON r.account_id = s.account_id AND r.start_time = s.start_time"
+        " AND r.session_id = s.session_id"
+        " WHERE s.session_id = ANY(%(session_ids)s::bigint[]) ORDER BY r.session_id FOR UPDATE OF r"
     )
 
 
-CHANGE_ROWS = _update("report_rows", _WIDE)
-CHANGE_FILTERS = _update("report_filters", _NARROW)
+def update(
+    table: LiteralString, types: Mapping[LiteralString, LiteralString], *, mixed: bool, compared: bool
+) -> LiteralString:
+    """Give rows other values of these columns, and of no others.
+
+    `mixed`: each row says which of them change. `compared`: a row that is so already is not written again.
+    """
+    given: LiteralString = ", ".join([name + " " + type for name, type in types.items()])
+    values: list[LiteralString] = [
+        "CASE WHEN x.changed ? '" + name + "' THEN x." + name + " ELSE t." + name + " END"
+        if mixed
+        else "x." + name
+        for name in types
+    ]
+    sets: LiteralString = ", ".join([name + " = " + value for name, value in zip(types, values, strict=True)])
+    statement: LiteralString = (
+        "UPDATE "
+        + table
+        + " t SET "
+        + sets
+        + " FROM json_to_recordset(%(rows)s::json) AS x (account_id bigint,"
+        " start_time timestamptz, session_id bigint, changed jsonb, " + given + ")"
+        " WHERE t.account_id = x.account_id AND t.start_time = x.start_time AND t.session_id = x.session_id"
+        # So that other months are not looked into.
+        " AND t.start_time BETWEEN %(first)s AND %(last)s"
+    )
+    if compared:
+        now: LiteralString = ", ".join(["t." + name for name in types])
+        then: LiteralString = ", ".join(values)
+        statement += " AND (" + now + ") IS DISTINCT FROM (" + then + ")"
+    return statement
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -111,6 +136,7 @@ class Change(Struct, frozen=True, kw_only=True):
     account_id: int
     session_id: int
     patch: Callable[[Row], Mapping[str, Any]]  # of the row as it is: the columns that change
+    reads: tuple[LiteralString, ...] = ()  # the columns that `patch` looks at; it sees no others
 
 
 class _Locked(Struct, frozen=True, kw_only=True):
@@ -176,33 +202,55 @@ class Writer:
         by_id: dict[int, list[Change]] = {}
         for change in changes:
             by_id.setdefault(change.session_id, []).append(change)
-        found = await rows(connection, _Locked, LOCK, {"session_ids": sorted(by_id)})
+        reads = sorted({name for change in changes for name in change.reads} - set(KEY))
+        found = await rows(connection, _Locked, lock(reads), {"session_ids": sorted(by_id)})
         changed: list[Row] = []
         for locked in found:
-            mine = [one for one in by_id[locked.session_id] if one.account_id == locked.row["account_id"]]
+            row = locked.row
+            mine = [one for one in by_id[locked.session_id] if one.account_id == row["account_id"]]
             if not mine:
                 continue
-            row = {**locked.row, "start_time": datetime.fromisoformat(locked.row["start_time"])}
+            patched: Row = {}
             for one in mine:
-                row.update(one.patch(row))
-            changed.append(row)
+                patched.update(one.patch({**row, **patched}))
+            key = {name: row[name] for name in KEY}
+            changed.append({**patched, **key, "start_time": datetime.fromisoformat(row["start_time"])})
         if changed:
-            wide, narrow = await self._both(changed)
-            await connection.execute(CHANGE_ROWS, {"rows": wide})
-            await connection.execute(CHANGE_FILTERS, {"rows": narrow})
+            await self._update(connection, changed)
             await self._touch(connection, changed, [], touched)
         return {row["session_id"] for row in changed}
 
+    async def _update(self, connection: Connection, changed: Sequence[Row]) -> None:
+        """Write these columns of these rows, as far as each table has them."""
+        codes = await self._codes(changed)
+        narrow = [narrow_row(row, codes, nulls=True) for row in changed]
+        wide = {name: column.type for name, column in COLUMNS.items()}
+        span = {part: edge(row["start_time"] for row in changed) for part, edge in _SPAN}
+        # The wide row before the narrow one, as whoever else changes both does.
+        for table, types, some in (("report_rows", wide, changed), ("report_filters", _NARROW, narrow)):
+            sets = {frozenset(row) - set(KEY) for row in some}
+            types = {name: type for name, type in types.items() if any(name in one for one in sets)}
+            if not types:
+                continue
+            mixed = len(sets) > 1
+            given = [{**row, "changed": [*row]} for row in some] if mixed else some
+            statement = update(table, types, mixed=mixed, compared=table == "report_filters")
+            await connection.execute(statement, {"rows": _json(given), **span})
+
     async def _both(self, some: Sequence[Row]) -> tuple[str, str]:
         """The rows as JSON for both tables."""
+        codes = await self._codes(some)
+        return _json(some), _json([narrow_row(row, codes) for row in some])
+
+    async def _codes(self, some: Sequence[Row]) -> dict[Word, int]:
+        """The codes of all texts in these rows."""
         said = {
             (row["account_id"], name, text, month_of(row["start_time"]))
             for row in some
             for name, text in row.items()
             if text is not None and name in WORDS
         }
-        codes = await self.words.codes(said)
-        return _json(some), _json([narrow_row(row, codes) for row in some])
+        return await self.words.codes(said)
 
     async def _touch(
         self,
@@ -231,20 +279,20 @@ def month_of(at: datetime) -> date:
     return at.astimezone(UTC).date().replace(day=1)
 
 
-def narrow_row(row: Row, codes: Mapping[Word, int]) -> Row:
-    """The narrow row of a wide one."""
+def narrow_row(row: Row, codes: Mapping[Word, int], *, nulls: bool = False) -> Row:
+    """The narrow row of a wide one, or as much of it; with `nulls` also what is not there any more."""
     account = row["account_id"]
     found: Row = {}
     for name, value in row.items():
-        if value is None:
-            continue
         column = COLUMNS[name]
+        if column.kept is Kept.no or (value is None and not nulls):
+            continue
         if column.kept is Kept.itself:
             found[name] = value
         elif column.kept is Kept.word:
-            found[name] = codes[account, name, value]
-        elif column.ids is not None and value:
-            found[column.ids] = _ids(value, column.id_key)
+            found[name] = None if value is None else codes[account, name, value]
+        elif column.ids is not None and (value or nulls):
+            found[column.ids] = _ids(value, column.id_key) if value else None
     return found
 
 

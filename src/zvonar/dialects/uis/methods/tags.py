@@ -48,7 +48,7 @@ async def set_(call: Call) -> Answer:
     communication_id, tag = await _asked(call)
 
     def patch(row: Row) -> dict[str, Any]:
-        tags = row.get("tags") or []
+        tags = row["tags"] or []
         if any(one["tag_id"] == tag.tag_id for one in tags):
             raise RpcError("duplicate_entity", field="tag_id", value=tag.tag_id)
         return {"tags": [*tags, tagged(tag.tag_id, tag.name, by_rule=False, now=call.now)]}
@@ -61,7 +61,7 @@ async def unset(call: Call) -> Answer:
     communication_id, tag = await _asked(call)
 
     def patch(row: Row) -> dict[str, Any]:
-        tags = row.get("tags") or []
+        tags = row["tags"] or []
         left = [one for one in tags if one["tag_id"] != tag.tag_id]
         if len(left) == len(tags):
             raise RpcError("entity_not_found", field="tag_id", value=tag.tag_id)
@@ -72,6 +72,8 @@ async def unset(call: Call) -> Answer:
 
 async def _patched(call: Call, communication_id: int, patch: Callable[[Row], dict[str, Any]]) -> bool:
     """Change the row of a call, if the account has it."""
-    change = Change(account_id=call.account.account_id, session_id=communication_id, patch=patch)
+    change = Change(
+        account_id=call.account.account_id, session_id=communication_id, patch=patch, reads=("tags",)
+    )
     async with call.db.transaction() as connection:
         return bool(await call.writer.change(connection, [change]))
