@@ -225,11 +225,21 @@ def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -
 def test_a_report_reads_one_moment_and_writes_nothing(world: World) -> None:
     async def work() -> tuple[Any, ...]:
         async with world.reports.transaction() as connection:
-            await connection.execute(postgres.SET, ("5s", "Asia/Tokyo"))
             cursor = await connection.execute(
-                "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
-                " current_setting('statement_timeout')"
+                "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
             )
             return await cursor.fetchone() or ()
 
-    assert world.run(work()) == ("repeatable read", "on", "5s")
+    assert world.run(work()) == ("repeatable read", "on")
+
+
+def test_the_next_report_over_a_connection_has_a_zone_and_a_time_of_its_own(world: World) -> None:
+    account = world.account()
+    start = world.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    world.put(row(world, account, 0) | {"session_id": 40_000, "start_time": start})
+    shown = [
+        world.ask(account, ("start_time",), zone=zone, deadline=deadline)[1][0]["start_time"][11:]
+        for zone, deadline in (("Asia/Tokyo", 5.0), ("UTC", 5.0), ("Asia/Tokyo", 30.0), ("Asia/Tokyo", 30.0))
+    ]
+    assert shown == ["21:00:00", "12:00:00", "21:00:00", "21:00:00"]
+    assert world.run(world.reports.value("SHOW statement_timeout")) == "30s"

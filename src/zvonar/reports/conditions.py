@@ -79,12 +79,12 @@ def condition(wanted: Filter, *, account_id: int, zone: str) -> Sql:
             return _compared(wanted, account_id, zone)
 
 
+_COLUMNS: dict[str, tuple[LiteralString, Column]] = {name: (name, column) for name, column in COLUMNS.items()}
+
+
 def column_of(field: str) -> tuple[LiteralString, Column]:
     """The column of a field, by the name that it has here."""
-    for name, column in COLUMNS.items():
-        if name == SAME.get(field, field):
-            return name, column
-    raise KeyError(field)
+    return _COLUMNS[SAME.get(field, field)]
 
 
 def _compared(test: Compare, account_id: int, zone: str) -> Sql:
@@ -159,12 +159,23 @@ def _words(test: Compare, name: LiteralString, account_id: int) -> Sql:
             )
         case Op.in_ | Op.not_in | Op.overlap | Op.not_overlap:
             digests = [digest(str(one)) for one in test.value] if isinstance(test.value, tuple) else []
-            listed: LiteralString = "ARRAY(" + words + "digest = ANY(%s::bytea[])))"
-            if test.op in (Op.in_, Op.overlap):
-                return Sql(code + " = ANY(" + listed, (*known, digests))
-            return Sql("(" + code + " IS NOT NULL AND " + code + " <> ALL(" + listed + ")", (*known, digests))
+            negative = test.op in (Op.not_in, Op.not_overlap)
+            return _among(
+                code, Sql(words + "digest = ANY(%s::bytea[])", (*known, digests)), negative=negative
+            )
         case _:
-            return Sql(code + " IN (" + words + "word" + _OPERATORS[test.op] + ")", (*known, test.value))
+            fitting = Sql(words + "word" + _OPERATORS[test.op], (*known, test.value))
+            return _among(code, fitting, negative=False)
+
+
+def _among(code: LiteralString, codes: Sql, *, negative: bool) -> Sql:
+    """Whether a code is one of these, or is one and none of these.
+
+    Asked so it is looked up in a hash of them, whatever the order in which rows are read. Without IS it would be a join
+    instead, behind which rows have to be sorted again.
+    """
+    found = Sql("((" + code + " IN (") + codes + Sql(")) IS TRUE)")
+    return Sql("(" + code + " IS NOT NULL AND NOT ") + found + Sql(")") if negative else found
 
 
 def _texts(test: Compare, name: LiteralString, column: Column) -> Sql:

@@ -5,27 +5,38 @@ nobody holds a page in memory. Total and page are of one moment, or the pages of
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, LiteralString
-from weakref import WeakValueDictionary
+from typing import Any, LiteralString, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import psycopg
 from psycopg.adapt import Loader
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import Format
 
 from zvonar.reports.columns import WORDS, Kept
 from zvonar.reports.conditions import COMPUTED, NAMES, SAME, TRUE, column_of, condition, patterns, wide
 from zvonar.reports.fields import FIELDS, Kind
-from zvonar.reports.query import InvalidFilter, Order, Query, Report, ReportBusy, ReportTooSlow
+from zvonar.reports.query import (
+    Filter,
+    InvalidFilter,
+    JsonMatch,
+    Order,
+    Query,
+    Report,
+    ReportBusy,
+    ReportTooSlow,
+    Tree,
+)
 from zvonar.reports.shown import columns
 from zvonar.reports.sql import Sql, joined
 from zvonar.reports.writing import month_of
 from zvonar.store.db import Connection, Database, StoreUnavailable
 
-# Of the connections that reports are read over. One report uses one processor, and plans are made for its values:
-# a year of a small account and a day of a big one have nothing in common.
+# Of the connections that reports are read over. One report uses one processor, and plans are made for its values,
+# unless it is one of those that SET says more of.
 SESSION: LiteralString = (
     "-c timezone=UTC -c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on"
     " -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
@@ -37,22 +48,30 @@ CHUNK = 100  # rows
 WHOLE = 200  # rows of a page that is small enough to be read at once
 _PATIENCE = 0.05  # seconds between looks whether another report of the account has ended
 
-# How long each statement of the transaction may take, and the zone of what is shown.
-SET: LiteralString = "SELECT set_config('statement_timeout', %s, true), set_config('timezone', %s, true)"
-
-# A place among the account's reports, held until the transaction ends, and how often the months of the period have
-# changed so far. The total is counted where there is a place and the one that is remembered is of another revision.
-COUNT: LiteralString = """
-SELECT CASE WHEN m.free THEN m.revision END, CASE WHEN m.free AND m.revision IS DISTINCT FROM %s THEN ("""
-COUNT_END: LiteralString = """) END FROM (
-    SELECT coalesce((
-        SELECT true FROM generate_series(1, %s) place
-        WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false) AS free,
-        (SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
-         WHERE account_id = %s AND month >= %s::date AND month < %s) AS revision
-    OFFSET 0
-) m
+# How long a report over this connection may take, the zone of what is shown, and how it is planned: of the session,
+# because the next report is most often of the same.
+SET: LiteralString = """
+SELECT set_config('statement_timeout', %s, false), set_config('timezone', %s, false),
+    set_config('plan_cache_mode', %s, false)
 """
+
+# A report is one statement, so of one moment. First a place among the account's reports, held until the end, and how
+# often the months of the period have changed so far; the total is counted where there is a place and the one that is
+# remembered is of another revision. Every row of the page comes with them; without rows they come alone.
+TOTAL: LiteralString = "SELECT m.revision, CASE WHEN m.free AND m.revision IS DISTINCT FROM %s THEN ("
+PLACE: LiteralString = """) END, p.row FROM (
+    SELECT free, CASE WHEN free THEN (SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
+        WHERE account_id = %s AND month >= %s::date AND month < %s) END AS revision
+    FROM (SELECT coalesce((
+        SELECT true FROM generate_series(1, %s) place
+        WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false) AS free
+        OFFSET 0) a
+    OFFSET 0
+) m LEFT JOIN LATERAL ("""
+
+
+# Revision, none without a place; the total, where it was counted; a row of the page as JSON, none without one.
+_Found: TypeAlias = tuple[int | None, int | None, bytes | None]
 
 
 class _Bytes(Loader):
@@ -72,45 +91,50 @@ class PostgresReportStore:
         self._at_once = at_once
         self._room = remembered
         self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
+        self._set_up: WeakKeyDictionary[Connection, tuple[str, str, str]] = WeakKeyDictionary()
         # Who waits in this process needs no look at what runs in others.
         self._places: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
     async def report(self, query: Query) -> AsyncIterator[Report]:
         """What the query asks for; see ReportStore."""
-        until = asyncio.get_running_loop().time() + query.deadline
+        loop = asyncio.get_running_loop()
+        until = loop.time() + query.deadline
         where = _where(query)
-        statement = _among(query, page(query, where))
+        total = Sql("SELECT count(*) FROM report_filters f WHERE ") + where
+        key = (total.text, *(tuple(p) if isinstance(p, list) else p for p in total.params))
+        # Calls that are up come and go without a revision.
+        known = None if query.ongoing else self._totals.get(key)
+        asked = _whole(query, where, total, known, self._at_once)
         try:
-            async with (
-                asyncio.timeout_at(until) as timeout,
-                self._turn(query.account_id, until),
-                self._place(query, where, until) as (connection, total),
-            ):
-                if query.offset >= total:
-                    yield Report(total=total, rows=_nothing())
-                    return
-                cursor = connection.cursor()
-                cursor.adapters.register_loader("text", _Bytes)
-                if query.limit <= WHOLE:
-                    async with connection.pipeline():
-                        await cursor.execute(statement.text, statement.params)
-                        await connection.execute("ROLLBACK")
-                        rows = await cursor.fetchall()
-                    timeout.reschedule(None)
-                    yield Report(total=total, rows=_whole(rows))
-                    return
-                stream = cursor.stream(statement.text, statement.params, size=CHUNK)
-                try:
-                    # What is wrong with a statement shows before its first row.
-                    first = await anext(stream, None)
-                    # The reader sets the pace from here on, within the time that the statement has.
-                    timeout.reschedule(None)
-                    yield Report(total=total, rows=_chunks(first, stream))
-                finally:
-                    await stream.aclose()  # type: ignore[attr-defined]
+            async with asyncio.timeout_at(until) as timeout, self._turn(query.account_id, until):
+                while True:
+                    async with self._asking(query, asked, until - loop.time()) as (head, rows):
+                        revision, counted, _ = head
+                        if revision is not None:
+                            found = self._remember(key, revision, counted, known)
+                            # The reader sets the pace from here on, within the time that the statement has.
+                            timeout.reschedule(None)
+                            yield Report(total=found, rows=rows)
+                            return
+                    if loop.time() + _PATIENCE >= until:
+                        raise ReportBusy
+                    await asyncio.sleep(_PATIENCE)
         except TimeoutError:
             raise ReportTooSlow from None
+
+    def _remember(
+        self, key: tuple[Any, ...], revision: int, counted: int | None, known: tuple[int, int] | None
+    ) -> int:
+        """The total, now known for next time."""
+        if counted is None:
+            assert known is not None, "what is not remembered is counted"
+            counted = known[1]
+        self._totals[key] = (revision, counted)
+        self._totals.move_to_end(key)
+        while len(self._totals) > self._room:
+            self._totals.popitem(last=False)
+        return counted
 
     @asynccontextmanager
     async def _turn(self, account_id: int, until: float) -> AsyncIterator[None]:
@@ -129,57 +153,38 @@ class PostgresReportStore:
             places.release()
 
     @asynccontextmanager
-    async def _place(self, query: Query, where: Sql, until: float) -> AsyncIterator[tuple[Connection, int]]:
-        """A connection in a transaction, once the account may have one more; and the total."""
-        loop = asyncio.get_running_loop()
-        while True:
-            async with self._db.connection() as connection:
+    async def _asking(
+        self, query: Query, asked: Sql, left: float
+    ) -> AsyncIterator[tuple[_Found, AsyncIterator[list[bytes]]]]:
+        """The first row of the statement's, and what the page has."""
+        async with self._db.connection() as connection:
+            try:
+                cursor = psycopg.AsyncRawCursor[_Found](connection)
+                cursor.adapters.register_loader("text", _Bytes)
+                plans = "force_generic_plan" if _plain(query) else "force_custom_plan"
+                set_up = (f"{math.ceil(max(left, 0.001))}s", query.zone, plans)
+                if self._set_up.get(connection) != set_up:
+                    await connection.execute(SET, set_up)
+                    self._set_up[connection] = set_up
+                if query.limit <= WHOLE:
+                    await cursor.execute(asked.numbered(), asked.params)
+                    found = await cursor.fetchall()
+                    yield found[0], _page(found)
+                    return
+                stream = cursor.stream(asked.numbered(), asked.params, size=CHUNK)
                 try:
-                    total = await self._begin(connection, query, where, until - loop.time())
-                    if total is not None:
-                        yield connection, total
-                        return
-                except psycopg.errors.QueryCanceled:
-                    raise ReportTooSlow from None
-                except _BAD_PATTERNS as exc:
-                    await connection.rollback()
-                    field = await _culprit(connection, query)
-                    if field is None:
-                        raise
-                    raise InvalidFilter(field) from exc
+                    # What is wrong with a statement shows before its first row.
+                    first = await anext(stream)
+                    yield first, _chunks(first, stream)
                 finally:
-                    if connection.info.transaction_status is not TransactionStatus.IDLE:
-                        await connection.rollback()  # it has only read
-            if loop.time() + _PATIENCE >= until:
-                raise ReportBusy
-            await asyncio.sleep(_PATIENCE)
-
-    async def _begin(self, connection: Connection, query: Query, where: Sql, left: float) -> int | None:
-        """Begin the transaction, in one message with the count; the total, or None where there is no place."""
-        count = _among(query, Sql("SELECT count(*) FROM report_filters f WHERE ") + where)
-        key = (count.text, *(tuple(p) if isinstance(p, list) else p for p in count.params))
-        # Calls that are up come and go without a revision.
-        known = None if query.ongoing else self._totals.get(key)
-        place = (self._at_once, query.account_id)
-        months = (query.account_id, month_of(query.since), query.until)
-        statement = Sql(COUNT, (None if known is None else known[0],)) + count
-        statement += Sql(COUNT_END, (*place, *months))
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            await connection.execute(SET, (f"{max(int(left * 1000), 1)}ms", query.zone))
-            found = await (await connection.execute(statement.text, statement.params)).fetchone()
-        assert found is not None
-        revision, counted = found
-        if revision is None:
-            return None
-        if counted is None:
-            assert known is not None, "what is not remembered is counted"
-            counted = known[1]
-        self._totals[key] = (revision, counted)
-        self._totals.move_to_end(key)
-        if len(self._totals) > self._room:
-            self._totals.popitem(last=False)
-        return int(counted)
+                    await stream.aclose()  # type: ignore[attr-defined]
+            except psycopg.errors.QueryCanceled:
+                raise ReportTooSlow from None
+            except _BAD_PATTERNS as exc:
+                field = await _culprit(connection, query)
+                if field is None:
+                    raise
+                raise InvalidFilter(field) from exc
 
 
 _BAD_PATTERNS = (
@@ -211,6 +216,26 @@ def _where(query: Query) -> Sql:
     return period if wanted == TRUE else period + Sql(" AND ") + wanted
 
 
+def _plain(query: Query) -> bool:
+    """Whether one plan is as good as any for such a report, whatever its values, so that none has to be made each time.
+
+    It is where rows come from the period of the account or from those of a contact, which nobody's numbers change. It
+    is not where ids in arrays could be looked up instead, or a dictionary has to be joined to all rows.
+    """
+    if query.ongoing or any(_word_column(one) is not None for one in query.order):
+        return False
+    return not _by_ids(query.filter)
+
+
+def _by_ids(wanted: Filter | None) -> bool:
+    match wanted:
+        case Tree():
+            return any(_by_ids(one) for one in wanted.of)
+        case JsonMatch():
+            return wanted.ids is not None
+    return False
+
+
 # Sessions that are over and calls that are up are one table to whoever asks for both.
 _WITH_ONGOING: tuple[tuple[LiteralString, LiteralString], ...] = (
     ("report_filters f", "(SELECT * FROM report_filters UNION ALL SELECT * FROM ongoing_filters) f"),
@@ -227,8 +252,16 @@ def _among(query: Query, statement: Sql) -> Sql:
     return Sql(text, statement.params)
 
 
+def _whole(query: Query, where: Sql, total: Sql, known: tuple[int, int] | None, at_once: int) -> Sql:
+    """The statement of a report; `known`: a revision and the total that was counted then."""
+    statement = Sql(TOTAL, (None if known is None else known[0],)) + total
+    months = (query.account_id, month_of(query.since), query.until)
+    statement += Sql(PLACE, (*months, at_once, query.account_id))
+    return _among(query, statement + page(query, Sql("m.free AND ") + where) + Sql(") p ON true"))
+
+
 def page(query: Query, where: Sql) -> Sql:
-    """The statement that reads a page: a row of it, one text."""
+    """What reads a page: a row of it, one text."""
     order, joins = _order(query)
     return (
         Sql("SELECT (SELECT row_to_json(x)::text FROM (SELECT ")
@@ -236,7 +269,7 @@ def page(query: Query, where: Sql) -> Sql:
         # The period again, so that other months are not even planned for.
         + Sql(
             """ FROM report_rows r WHERE r.account_id = %s AND r.start_time = k.start_time
-                AND r.session_id = k.session_id AND r.start_time >= %s AND r.start_time < %s) x) FROM (""",
+                AND r.session_id = k.session_id AND r.start_time >= %s AND r.start_time < %s) x) AS row FROM (""",
             (query.account_id, query.since, query.until),
         )
         + Sql("SELECT f.start_time, f.session_id FROM report_filters f")
@@ -316,25 +349,17 @@ def _key(order: Order, zone: str) -> Sql:
     return Sql(wide(name))
 
 
-async def _nothing() -> AsyncIterator[list[bytes]]:
-    return
-    yield
+async def _page(found: Sequence[_Found]) -> AsyncIterator[list[bytes]]:
+    for start in range(0, len(found), CHUNK):
+        yield [row for _, _, row in found[start : start + CHUNK] if row is not None]
 
 
-async def _whole(rows: list[tuple[bytes]]) -> AsyncIterator[list[bytes]]:
-    for start in range(0, len(rows), CHUNK):
-        yield [row for (row,) in rows[start : start + CHUNK]]
-
-
-async def _chunks(
-    first: tuple[bytes] | None, rest: AsyncIterator[tuple[bytes]]
-) -> AsyncIterator[list[bytes]]:
-    if first is None:
-        return
-    chunk = [first[0]]
+async def _chunks(first: _Found, rest: AsyncIterator[_Found]) -> AsyncIterator[list[bytes]]:
+    chunk = [] if first[2] is None else [first[2]]
     try:
-        async for (row,) in rest:
-            chunk.append(row)
+        async for _, _, row in rest:
+            if row is not None:
+                chunk.append(row)
             if len(chunk) >= CHUNK:
                 yield chunk
                 chunk = []

@@ -1,6 +1,6 @@
 """How does a row become JSON inside the database? Its fields under their names, as a client reads them."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import LiteralString
 
 from zvonar.reports.conditions import column_of
@@ -11,7 +11,8 @@ from zvonar.reports.sql import Sql, joined
 _MOMENT: LiteralString = "::timestamp)::text"
 
 
-def columns(fields: Sequence[str], *, link_base: str) -> Sql:
+@lru_cache(maxsize=256)
+def columns(fields: tuple[str, ...], *, link_base: str) -> Sql:
     """What is selected of `r`, a row of the wide table, so that `row_to_json` makes the row that is shown."""
     return joined(", ", [_shown(field, link_base) for field in fields])
 

@@ -15,6 +15,11 @@ class Sql(Struct, frozen=True):
     def __add__(self, other: "Sql") -> "Sql":
         return Sql(self.text + other.text, self.params + other.params)
 
+    def numbered(self) -> bytes:
+        """The statement as PostgreSQL takes it, with a number for each parameter: nothing is left for the driver."""
+        first, *rest = self.text.split("%s")
+        return "".join([first, *(f"${n}{part}" for n, part in enumerate(rest, start=1))]).encode()
+
 
 def joined(separator: LiteralString, parts: Iterable[Sql]) -> Sql:
     """The pieces with this between them."""
