@@ -1,7 +1,7 @@
 """On what are reports measured? Sessions of a year for 200 accounts as uneven as real ones, made once and kept.
 
 Made inside PostgreSQL by statements, a month at a time, each month in the order of accounts, as `reports.upkeep`
-leaves a month that is over. The cluster stays in the temporary directory, by size and schema; 5M sessions take 11 GB.
+leaves a month that is over. The cluster stays in the temporary directory, by size and contents; 5M sessions take 11 GB.
 """
 
 import contextlib
@@ -216,8 +216,8 @@ def store(sessions: int, report: Callable[[str], None]) -> Iterator[Store]:
     root = _root(sessions)
     server = PostgresServer(root)
     done = root / "done"
-    if not done.exists():
-        # Those of the same size that were made for another schema are of no use to anybody.
+    if not root.exists():
+        # Those of the same size that held something else are of no use to anybody.
         for stale in root.parent.glob(f"{root.name.rpartition('-')[0]}-*"):
             if not (stale / "postgres" / "data" / "postmaster.pid").exists():
                 shutil.rmtree(stale, ignore_errors=True)
@@ -227,8 +227,8 @@ def store(sessions: int, report: Callable[[str], None]) -> Iterator[Store]:
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
     try:
         dsn = server.ensure()
+        migrate(dsn)
         if not done.exists():
-            migrate(dsn)
             _make(dsn, sessions, report)
             done.touch()
         yield Store(server=server, dsn=dsn, sessions=sessions)
@@ -237,49 +237,57 @@ def store(sessions: int, report: Callable[[str], None]) -> Iterator[Store]:
 
 
 def _root(sessions: int) -> Path:
-    """By size and by everything that decides what is in it."""
-    here = Path(__file__).read_bytes()
-    import zvonar.store.migrations.versions as versions
-
-    files = sorted(Path(next(iter(versions.__path__))).glob("*.sql"))
-    schema = hashlib.sha256(b"".join([here, *(file.read_bytes() for file in files)])).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"zvb-uis-{getpass.getuser()}-{sessions}-{schema}"
+    """By size and by what is in it; a schema that came later is migrated to."""
+    contents = (ACCOUNTS, SKEW, MONTHS, VARIETY, SHARE, REAL, DICE, WIDE, NARROW)
+    held = hashlib.sha256(repr(contents).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"zvb-uis-{getpass.getuser()}-{sessions}-{held}"
 
 
 def _make(dsn: str, sessions: int, report: Callable[[str], None]) -> None:
+    """Fill it month by month; one that was interrupted goes on where it was."""
     weights = [1 / rank**SKEW for rank in range(1, ACCOUNTS + 1)]
     shares = [one / sum(weights) for one in accumulate(weights)][:-1]
     options = (
         "-c statement_timeout=0 -c synchronous_commit=off -c work_mem=256MB -c maintenance_work_mem=512MB"
     )
     with psycopg.connect(dsn, options=options, autocommit=True) as connection:
-        connection.execute("SELECT setseed(0.5)")
-        _words(connection)
+        if connection.execute("SELECT FROM report_words LIMIT 1").fetchone() is None:
+            _words(connection)
+        made = {month for (month,) in connection.execute("SELECT month FROM report_months").fetchall()}
         for n, (since, until) in enumerate(pairwise(MONTHS)):
+            if since.date() in made:
+                continue
             report(f"uis: sessions of {since:%B %Y}")
             for table in ("report_filters", "report_rows"):
                 connection.execute("SELECT ensure_report_month(%s, %s)", (table, since))
-            count = sessions // 12
             with connection.transaction():
-                made = {"since": since, "until": until, "count": count, "first": n * count, "shares": shares}
-                connection.execute(DICE, made)
-                for table, columns in (("report_rows", WIDE), ("report_filters", NARROW)):
-                    into = f"INSERT INTO {table} ({', '.join(columns)})"
-                    connection.execute(f"{into} SELECT {', '.join(columns.values())} FROM dice".encode())
-                connection.execute(
-                    "INSERT INTO session_starts (session_id, account_id, start_time)"
-                    " SELECT session_id, account_id, start_time FROM dice"
-                )
-                connection.execute(
-                    "INSERT INTO report_revisions (account_id, month)"
-                    " SELECT DISTINCT account_id, %s::timestamptz::date FROM dice",
-                    (since,),
-                )
-            connection.execute("INSERT INTO report_months VALUES (%s::timestamptz::date, now())", (since,))
+                connection.execute("SELECT setseed(%s)", (n / 12,))
+                _month(connection, n, since, until, sessions // 12, shares)
         connection.execute("SELECT setval('session_ids', %s)", (sessions + 1,))
         report("uis: vacuum")
         for table in ("report_rows", "report_filters", "report_words", "session_starts"):
             connection.execute(f"VACUUM (ANALYZE) {table}".encode())
+
+
+def _month(
+    connection: psycopg.Connection, n: int, since: datetime, until: datetime, count: int, shares: list[float]
+) -> None:
+    connection.execute(
+        DICE, {"since": since, "until": until, "count": count, "first": n * count, "shares": shares}
+    )
+    for table, columns in (("report_rows", WIDE), ("report_filters", NARROW)):
+        into = f"INSERT INTO {table} ({', '.join(columns)})"
+        connection.execute(f"{into} SELECT {', '.join(columns.values())} FROM dice".encode())
+    connection.execute(
+        "INSERT INTO session_starts (session_id, account_id, start_time)"
+        " SELECT session_id, account_id, start_time FROM dice"
+    )
+    connection.execute(
+        "INSERT INTO report_revisions (account_id, month)"
+        " SELECT DISTINCT account_id, %s::timestamptz::date FROM dice",
+        (since,),
+    )
+    connection.execute("INSERT INTO report_months VALUES (%s::timestamptz::date, now())", (since,))
 
 
 def _words(connection: psycopg.Connection) -> None:
