@@ -84,6 +84,7 @@ EMPLOYEES = """
 SELECT account_id, employee_id, full_name, phone, extension FROM employees
 WHERE account_id = ANY(%(accounts)s::bigint[])
   AND (phone = ANY(%(addresses)s::text[]) OR extension = ANY(%(addresses)s::text[]))
+ORDER BY account_id, employee_id DESC  -- of several with one number the first is meant
 """
 
 # What is said of a number of ours, by the digits of reports.
@@ -343,11 +344,14 @@ def _json(facts: dict[str, Any] | None) -> Jsonb | None:
 
 
 def _came(one: Ended, facts: Facts) -> Came:
+    # Of those who were called in turn, whoever answered counts.
+    tried = [transfer.disposition for transfer in facts.transfers]
+    reached = Disposition.answered if Disposition.answered in tried else None
     return Came(
         direction=facts.direction,
         disposition=facts.disposition or Disposition(one.disposition or "lost"),
         script_result=facts.script_result or ScriptResult(one.script_result or "none"),
         cause=facts.cause or one.cause,
         hangup_cause=facts.hangup_cause if facts.hangup_cause is not None else one.hangup_cause,
-        transfer=facts.transfers[-1].disposition if facts.transfers else None,
+        transfer=reached or (tried[-1] if tried else None),
     )

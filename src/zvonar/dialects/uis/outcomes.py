@@ -87,6 +87,50 @@ def came_to(came: Came) -> str:
     return _BY_TRANSFER.get(came.transfer, "no_success_operator_call")
 
 
+# What a cause of Q.850 is called in a leg's release_cause_description: the standard's names.
+RELEASE_CAUSES = {
+    1: "Unallocated (unassigned) number",
+    3: "No route to destination",
+    16: "Normal call clearing",
+    17: "User busy",
+    18: "No user responding",
+    19: "No answer from user (user alerted)",
+    20: "Subscriber absent",
+    21: "Call rejected",
+    22: "Number changed",
+    27: "Destination out of order",
+    28: "Invalid number format (address incomplete)",
+    31: "Normal, unspecified",
+    34: "No circuit/channel available",
+    38: "Network out of order",
+    41: "Temporary failure",
+    42: "Switching equipment congestion",
+    44: "Requested circuit/channel not available",
+    50: "Requested facility not subscribed",
+    52: "Outgoing calls barred",
+    57: "Bearer capability not authorized",
+    58: "Bearer capability not presently available",
+    65: "Bearer capability not implemented",
+    79: "Service or option not implemented, unspecified",
+    88: "Incompatible destination",
+    102: "Recovery on timer expiry",
+    111: "Protocol error, unspecified",
+    127: "Interworking, unspecified",
+}
+
+
+def leg_reason(disposition: str | None, hangup_cause: int | None, *, transferred: bool) -> str | None:
+    """Why a leg ended that was not the session's last one; `transferred`: it was to an employee."""
+    if disposition is None:
+        return None
+    came = Disposition(disposition)
+    if transferred:
+        if came is Disposition.answered:
+            return "operator_answer"
+        return _BY_TRANSFER.get(came, "no_success_operator_call")
+    return _BY_HANGUP.get((came, hangup_cause or 0)) or _UNANSWERED.get(came)
+
+
 def describe(came: Came, country: str | None) -> Described:
     """A session's end in the words of the report."""
     return Described(

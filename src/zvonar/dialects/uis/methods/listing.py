@@ -39,14 +39,26 @@ class Listing:
         self._columns = {column.name: column for column in columns}
         self._parameters = COMMON | also
 
-    def answer(self, call: Call, rows: Sequence[dict[str, Any]]) -> bytes:
+    def plain(self, call: Call) -> values.PageOf | None:
+        """The page, where nothing is filtered or sorted, so that whoever has the rows need not bring all of them."""
+        params = call.params
+        values.known(params, self._parameters)
+        page = values.page(params)
+        if call.too_deep or params.get("filter") not in (None, {}) or params.get("sort") not in (None, []):
+            return None
+        return page
+
+    def answer(self, call: Call, rows: Sequence[dict[str, Any]], *, total: int | None = None) -> bytes:
         """The page of these rows that was asked for. RpcError naming the first wrong parameter.
 
-        Moments come as YYYY-MM-DD hh:mm:ss in the account's zone and are compared as such.
+        Moments come as YYYY-MM-DD hh:mm:ss in the account's zone and are compared as such. `total`: these are the
+        page already, of so many.
         """
         params = call.params
         values.known(params, self._parameters)
         page = values.page(params)
+        if total is not None:
+            page = values.PageOf(limit=page.limit, offset=0)
         wanted = values.names(params, self._columns)
         asked: dict[str, Condition] = {}
         rules: dict[str, Rule | None] = {name: _rule(column, asked) for name, column in self._columns.items()}
@@ -60,7 +72,7 @@ class Listing:
             found.sort(key=lambda row: _key(row[name]), reverse=down)  # used at once
         shown = [name for name in self._columns if not wanted or name in wanted]
         data = [{name: row[name] for name in shown} for row in found[page.offset : page.offset + page.limit]]
-        return answers.listed(call.id, data, len(found), call.limits)
+        return answers.listed(call.id, data, len(found) if total is None else total, call.limits)
 
 
 def _key(value: Any) -> tuple[bool, Any]:
@@ -72,6 +84,8 @@ def _rule(column: Column, asked: dict[str, Condition]) -> Rule:
     match column.kind:
         case Kind.integer:
             return comparing.number(name)
+        case Kind.decimal:
+            return comparing.number(name, decimal=True)
         case Kind.boolean:
             return comparing.boolean(name)
         case Kind.moment:
