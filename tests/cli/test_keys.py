@@ -68,3 +68,43 @@ def test_an_account_is_closed_and_opened_again_and_acts_for_another(zvonar: Run,
     assert zvonar("key", "close", other).out.strip() == "Closed."
     assert zvonar("key", "close", other, "--off").out.strip() == "Open."
     assert zvonar("key", "revoke-recordings", account, 1).out.strip() == "0 links revoked."
+
+
+def test_rules_of_tags_are_made_listed_and_removed(zvonar: Run, account: int, tmp_path: Path) -> None:
+    file = tmp_path / "directory.json"
+    file.write_text(json.dumps({"tags": [{"name": "Потерян"}]}), encoding="utf-8")
+    [tag] = zvonar("directory", "load", account, file, "--json").document["tags"]
+    when = ("--when", "is_lost = true", "--when", "virtual_phone_number = 74951234500")
+    made = zvonar("tag-rule", "add", account, "Потерян", *when, "--json")
+    assert made.code == 0, made.err
+    assert made.document == {"rule_id": made.document["rule_id"], "tag_id": tag, "tag_name": "Потерян"}
+    several = 'finish_reason in ["operator_busy", "operator_not_responsible"]'
+    assert zvonar("tag-rule", "add", account, tag, "--when", several).code == 0
+    first, second = zvonar("tag-rule", "list", account, "--json").document
+    assert first["conditions"] == [
+        {"field": "is_lost", "operator": "=", "value": True},
+        {"field": "virtual_phone_number", "operator": "=", "value": "74951234500"},
+    ]
+    assert second["conditions"][0]["value"] == ["operator_busy", "operator_not_responsible"]
+    assert "when is_lost = true and" in zvonar("tag-rule", "list", account).out
+    assert zvonar("tag-rule", "remove", account, first["rule_id"]).out.strip() == "Removed."
+    for arguments, said in (
+        (("add", account, "Другой", *when), "no tag"),
+        (("add", account, tag, "--when", "is_lost"), "no condition"),
+        (("add", account, tag, "--when", "is_lost ~ true"), "no condition"),
+        (("add", account, tag, "--when", "is_lost = да"), "is never"),
+        (("add", account, tag, "--when", "is_lost > true"), "cannot be compared"),
+        (("add", account, tag, "--when", "talk_duration = true"), "is never"),
+        (("add", account, tag, "--when", "talk_duration in 5"), "list of values"),
+        (("add", account, tag, "--when", "finish_reason = завершён"), "is never"),
+        (("add", account, tag, "--when", "start_time > 5"), "no field"),
+        (("add", account, tag, "--when", "account_id = 5"), "no field"),
+        (("remove", account, first["rule_id"]), "no rule"),
+    ):
+        answer = zvonar("tag-rule", *arguments)
+        assert answer.code == 1, arguments
+        assert said in answer.err
+        assert "Traceback" not in answer.err
+    assert [one["rule_id"] for one in zvonar("tag-rule", "list", account, "--json").document] == [
+        second["rule_id"]
+    ]

@@ -13,7 +13,7 @@ from zvonar.core.result import Disposition, ScriptResult
 from zvonar.dialects.uis import fields as uis
 from zvonar.reports import rules
 from zvonar.reports.filling import Filling
-from zvonar.reports.query import Compare, Op, Order
+from zvonar.reports.query import Compare, JsonMatch, Op, Order
 from zvonar.reports.rules import Condition
 from zvonar.reports.writing import Change
 
@@ -86,13 +86,13 @@ def test_an_outbound_attempt_is_a_session_of_its_campaign(world: World, account:
         "cpn_country_name": "Россия",
         "auto_call_campaign_name": "Опрос",
         "scenario_name": "Опрос",
-        "scenario_operations": [{"id": 1, "name": "1"}, {"id": 2, "name": "2"}],
         "wait_duration": 9,
         "talk_duration": 22,
         "clean_talk_duration": 22,
         "total_duration": 30,
     }
     assert {name: row[name] for name in expected} == expected
+    assert [one["name"] for one in row["scenario_operations"]] == ["1", "2"]
     tokens = world.value(
         "SELECT array_agg(token ORDER BY kind) FROM recording_links WHERE communication_id = %(s)s",
         {"s": session},
@@ -166,7 +166,6 @@ def test_an_inbound_call_that_is_put_through_names_its_employees(world: World, a
         "last_talked_employee_full_name": "Иванов Иван",
         "last_answered_employee_rating": 4,
         "operator_phone_number": "79110000001",
-        "scenario_operations": [{"id": 1, "name": "Приветствие"}, {"id": 2, "name": "transfer"}],
         "wait_duration": 8,
         "total_wait_duration": 28,
         "talk_duration": 92,
@@ -175,6 +174,36 @@ def test_an_inbound_call_that_is_put_through_names_its_employees(world: World, a
         "postprocess_duration": 20,
     }
     assert {name: row[name] for name in expected} == expected
+
+
+def test_an_operation_has_one_number_in_every_session_of_its_campaign(world: World, account: int) -> None:
+    walked = [{"node": "1", "key": "1"}, {"node": "2", "key": None}]
+    for steps in (walked, list(reversed(walked)), walked[1:]):
+        attempt(world, account, steps=Jsonb(steps))
+    # The three campaigns of these attempts become one.
+    world.execute(
+        """UPDATE attempts SET campaign_id = (SELECT min(campaign_id) FROM attempts WHERE account_id = %(a)s)
+        WHERE account_id = %(a)s""",
+        {"a": account},
+    )
+    world.fill()
+    _, rows = world.ask(account, ("id", "scenario_operations"))
+    ids = {one["name"]: one["id"] for one in rows[0]["scenario_operations"]}
+    assert len(set(ids.values())) == 2
+    assert all(one["id"] == ids[one["name"]] for row in rows for one in row["scenario_operations"])
+    second = JsonMatch(
+        field="scenario_operations", path=f"exists($[*] ? (@.id == {ids['1']}))", ids=(ids["1"],), exact=True
+    )
+    assert world.ask(account, filter=second)[0] == 2
+    assert set(ids.values()).isdisjoint(_other_ids(world))
+
+
+def _other_ids(world: World) -> set[int]:
+    other = world.account()
+    attempt(world, other, steps=Jsonb([{"node": "1", "key": "1"}]))
+    world.fill()
+    _, [row] = world.ask(other, ("scenario_operations",))
+    return {one["id"] for one in row["scenario_operations"]}
 
 
 def inbound(world: World, account: int, seconds: float, *, lost: bool, contact: str = "+79000000009") -> int:
@@ -250,6 +279,8 @@ def test_a_rule_tags_what_fits_it_and_nothing_else(world: World, account: int) -
         ({"x": 4}, Condition(field="x", operator="<=", value=4), True),
         ({"x": 4}, Condition(field="x", operator="in", value=[1, 4]), True),
         ({"x": 4}, Condition(field="x", operator="in", value=4), False),
+        ({"sale_cost": "99.50"}, Condition(field="sale_cost", operator=">", value=99), True),
+        ({"sale_cost": "99.50"}, Condition(field="sale_cost", operator="=", value=99.5), True),
     ],
 )
 def test_conditions_of_rules(row: dict[str, Any], condition: Condition, *, fitting: bool) -> None:

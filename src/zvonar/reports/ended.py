@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -295,7 +296,13 @@ def _operations(ended: Ended, facts: Facts) -> list[dict[str, Any]]:
     if not walked and facts.direction == "out" and (facts.answered_at or ended.answered_at):
         walked = [Operation(kind="menu", node=step["node"]) for step in ended.steps or []]
         walked = walked or [Operation()]
-    return [
-        {"id": number, "name": operation.node or operation.kind}
-        for number, operation in enumerate(walked, start=1)
-    ]
+    names = [operation.node or operation.kind for operation in walked]
+    return [{"id": _operation_id(ended.campaign_id, name), "name": name} for name in names]
+
+
+def _operation_id(campaign_id: int | None, name: str) -> int:
+    """The same number wherever this campaign does the same, so that sessions can be asked for that went through it.
+
+    Of 48 bits, which every client's numbers hold.
+    """
+    return int.from_bytes(blake2b(f"{campaign_id or ''}/{name}".encode(), digest_size=6).digest())

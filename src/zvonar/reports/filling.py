@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.reports import ended as ends
-from zvonar.reports import rules, visits
+from zvonar.reports import known, rules, visits
 from zvonar.reports.ended import Came, Described, Employee, Ended, Facts
 from zvonar.reports.writing import Change, Row, Writer
 from zvonar.store.db import Connection, Database, StoreFault, StoreUnavailable, rows
@@ -269,6 +269,7 @@ class Filling:
             described = self._describe(came, facts.country or one.country)
             made.append(ends.row(one, came, described, facts, staff.get(one.account_id, ())))
         await self._dress(connection, accounts, made)
+        await known.dress(connection, made)
         await visits.dress(connection, made)
         await self._link(connection, made, taken, told)
         await rules.tag(connection, made, now=self._clock())

@@ -10,6 +10,9 @@ import msgspec
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
+from zvonar.core.errors import Invalid
+from zvonar.reports.columns import COLUMNS
+from zvonar.reports.fields import FIELDS, Kind
 from zvonar.reports.writing import Row
 from zvonar.store.db import Connection, Database, rows
 
@@ -23,6 +26,13 @@ WHERE r.account_id = ANY(%(accounts)s::bigint[]) ORDER BY r.rule_id
 ADD = """
 INSERT INTO tag_rules (account_id, tag_id, conditions) VALUES (%(account_id)s, %(tag_id)s, %(conditions)s)
 RETURNING rule_id
+"""
+
+# An account's rules with what they set, in the order in which they were made.
+OF_ACCOUNT = """
+SELECT r.rule_id, r.tag_id, t.name AS tag_name, r.conditions FROM tag_rules r
+JOIN tags t ON t.account_id = r.account_id AND t.tag_id = r.tag_id
+WHERE r.account_id = %(account_id)s ORDER BY r.rule_id
 """
 
 REMOVE = "DELETE FROM tag_rules WHERE account_id = %(account_id)s AND rule_id = %(rule_id)s"
@@ -45,6 +55,59 @@ class Rule(Struct, frozen=True, kw_only=True):
     conditions: list[Any]
 
 
+class Standing(Struct, frozen=True, kw_only=True):
+    """A rule as it was made."""
+
+    rule_id: int
+    tag_id: int
+    tag_name: str
+    conditions: list[Condition]
+
+
+class _Stored(Struct, frozen=True, kw_only=True):
+    rule_id: int
+    tag_id: int
+    tag_name: str
+    conditions: list[Any]
+
+
+class ConditionInvalid(Invalid):
+    """No session can be judged by this."""
+
+
+# What may be asked of each kind of field. Moments and arrays are nothing that a rule can weigh.
+_ASKED: dict[Kind, frozenset[str]] = {
+    Kind.integer: frozenset({"=", "!=", "<", "<=", ">", ">=", "in"}),
+    Kind.decimal: frozenset({"=", "!=", "<", "<=", ">", ">=", "in"}),
+    Kind.boolean: frozenset({"=", "!="}),
+    Kind.text: frozenset({"=", "!=", "in", "contains"}),
+}
+_TYPES: dict[Kind, tuple[type, ...]] = {
+    Kind.integer: (int,),
+    Kind.decimal: (int, float),
+    Kind.boolean: (bool,),
+    Kind.text: (str,),
+}
+
+
+def checked(condition: Condition) -> Condition:
+    """The condition itself. Raises ConditionInvalid, with a sentence, where it could never be true."""
+    name, value = condition.field, condition.value
+    kind = FIELDS[name].kind if name in FIELDS and name in COLUMNS else None
+    if kind not in _ASKED:
+        raise ConditionInvalid(f"{name!r} is no field of a session that a rule can weigh.")
+    if condition.operator not in _ASKED[kind]:
+        raise ConditionInvalid(f"{name} cannot be compared by {condition.operator!r}.")
+    if value is None and condition.operator in ("=", "!="):
+        return condition
+    if (condition.operator == "in") != isinstance(value, list):
+        raise ConditionInvalid("'in' takes a list of values, and everything else takes one value.")
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, _TYPES[kind]) or isinstance(one, bool) != (kind is Kind.boolean):
+            raise ConditionInvalid(f"{name} is never {one!r}.")
+    return condition
+
+
 _ORDERED: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -56,6 +119,8 @@ _ORDERED: dict[str, Callable[[Any, Any], bool]] = {
 def fits(row: Row, condition: Condition) -> bool:
     """Whether the row is so. What is unknown is equal to null only."""
     known, value = row.get(condition.field), condition.value
+    if isinstance(known, str) and condition.field in _DECIMALS:
+        known = Decimal(known)  # a row keeps it as a text
     match condition.operator:
         case "=":
             return known == value
@@ -69,6 +134,9 @@ def fits(row: Row, condition: Condition) -> bool:
             numbers = isinstance(known, int | float | Decimal) and isinstance(value, int | float)
             texts = isinstance(known, str) and isinstance(value, str)
             return (numbers or texts) and _ORDERED[condition.operator](known, value)
+
+
+_DECIMALS = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.decimal)
 
 
 async def tag(connection: Connection, made: Sequence[Row], *, now: datetime) -> None:
@@ -113,13 +181,19 @@ def tagged(
 
 
 async def add(db: Database, account_id: int, tag_id: int, conditions: Sequence[Condition]) -> int:
-    """A new rule for sessions to come; its id."""
+    """A new rule for sessions to come; its id. Raises ConditionInvalid."""
     params = {
         "account_id": account_id,
         "tag_id": tag_id,
-        "conditions": Jsonb(msgspec.to_builtins(conditions)),
+        "conditions": Jsonb(msgspec.to_builtins([checked(one) for one in conditions])),
     }
     return int(await db.value(ADD, params))
+
+
+async def of_account(db: Database, account_id: int) -> list[Standing]:
+    """Every rule of an account, oldest first."""
+    found = await db.rows(_Stored, OF_ACCOUNT, {"account_id": account_id})
+    return [msgspec.convert(msgspec.structs.asdict(one), Standing) for one in found]
 
 
 async def remove(db: Database, account_id: int, rule_id: int) -> bool:

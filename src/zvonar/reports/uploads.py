@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from zvonar.reports import rules
+from zvonar.reports import known, rules
 from zvonar.reports.columns import KEY
 from zvonar.reports.writing import Change, Row, Touched, Writer
 from zvonar.store.db import Connection, rows
@@ -42,13 +42,14 @@ async def upload(
         for session_id, one in zip(ids, told, strict=True):
             row = {"communication_id": session_id, **one}
             by_id[session_id] = {**row, "account_id": account_id, "session_id": session_id}
+        await known.contacts(connection, list(by_id.values()))
         await rules.tag(connection, list(by_id.values()), now=now)
         touched: set[Touched] = set()
         fresh = await writer.put(connection, list(by_id.values()), again=True, touched=touched)
-        known = by_id.keys() - {row["session_id"] for row in fresh}
+        before = by_id.keys() - {row["session_id"] for row in fresh}
         changes = [
             Change(account_id=account_id, session_id=session_id, patch=_patch(by_id[session_id]))
-            for session_id in sorted(known)
+            for session_id in sorted(before)
         ]
         if changes:
             await writer.change(connection, changes, touched=touched)

@@ -55,6 +55,13 @@ class CampaignName(Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class ScenarioName(Struct, frozen=True, kw_only=True):
+    """What leads calls, as directories name it."""
+
+    scenario_id: int
+    name: str
+
+
 EMPLOYEES = """
 SELECT employee_id, full_name, email, phone, extension, is_active FROM employees
 WHERE account_id = %(account_id)s ORDER BY employee_id
@@ -67,6 +74,16 @@ WHERE account_id = %(account_id)s ORDER BY virtual_number_id
 """
 CAMPAIGNS = """
 SELECT campaign_id, name, status, created_at FROM campaigns WHERE account_id = %(account_id)s ORDER BY campaign_id
+"""
+
+# What led sessions: scenarios, and the scripts of campaigns that are a copy of none.
+SCENARIOS = """
+SELECT scenario_id, name FROM scenarios WHERE account_id = %(account_id)s
+UNION ALL
+SELECT campaign_id, name FROM campaigns g WHERE account_id = %(account_id)s AND NOT EXISTS (
+    SELECT FROM scenarios s
+    WHERE s.account_id = g.account_id AND s.scenario_id = (g.settings ->> 'scenario_id')::bigint)
+ORDER BY scenario_id
 """
 
 PUT_EMPLOYEE = """
@@ -119,6 +136,11 @@ async def virtual_numbers(db: Database, account_id: int) -> list[VirtualNumber]:
 async def campaigns(db: Database, account_id: int) -> list[CampaignName]:
     """Every campaign, oldest first."""
     return await db.rows(CampaignName, CAMPAIGNS, {"account_id": account_id})
+
+
+async def scenarios(db: Database, account_id: int) -> list[ScenarioName]:
+    """Every scenario, and every campaign that has a script of its own, oldest first."""
+    return await db.rows(ScenarioName, SCENARIOS, {"account_id": account_id})
 
 
 async def _put(db: Database, statement: Any, account_id: int, values: dict[str, Any]) -> int:

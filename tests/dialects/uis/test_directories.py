@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.dialects.conftest import MENU
 
-from zvonar.store import directories
+from zvonar.store import directories, scenarios
 
 from .rpc import error, result
 
@@ -57,6 +58,22 @@ def test_nobody_lists_anothers(house: House, filled: Tenant) -> None:
     other = house.tenant()
     for method in ("get.employees", "get.tags", "get.sites", "get.virtual_numbers", "get.campaigns"):
         assert result(house, other, method)["data"] == []
+
+
+def test_scenarios_are_those_that_lead_calls(house: House, tenant: Tenant) -> None:
+    """Those that are kept, and the scripts of campaigns that have one of their own; a copy is the kept one."""
+    kept = house.run(
+        scenarios.add(house.db, tenant.account.account_id, name="Доставка", script=MENU, now=house.clock)
+    )
+    own = house.campaign(tenant)
+    house.campaign(tenant, scenario_id=kept.scenario_id)
+    found = result(house, tenant, "get.scenarios")
+    assert found["data"] == [{"id": own, "name": "Опрос"}, {"id": kept.scenario_id, "name": "Доставка"}]
+    assert found["metadata"]["total_items"] == 2
+    assert len(result(house, tenant, "get.campaigns")["data"]) == 2
+    house.run(scenarios.delete(house.db, tenant.account.account_id, kept.scenario_id))
+    assert len(result(house, tenant, "get.scenarios")["data"]) == 2
+    assert result(house, house.tenant(), "get.scenarios")["data"] == []
 
 
 @pytest.mark.parametrize(

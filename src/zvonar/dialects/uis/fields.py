@@ -68,6 +68,10 @@ def _words(field: Field) -> frozenset[str]:
     return frozenset(value.id for value in field.values or ())
 
 
+# What the fields of few values may be.
+WORDS: Final = {name: words for name, field in FIELDS.items() if (words := _words(field))}
+
+
 def _rule(field: Field) -> Rule:
     match field.type:
         case "number":

@@ -137,9 +137,9 @@ async def campaigns(call: Call) -> Answer:
 
 
 async def scenarios(call: Call) -> Answer:
-    """get.scenarios: a campaign's script is the scenario of its calls, and has its name."""
-    found = await directories.campaigns(call.db, call.account.account_id)
-    return _SCENARIOS.answer(call, [{"id": one.campaign_id, "name": one.name} for one in found])
+    """get.scenarios: a campaign with a script of its own is a scenario, and has the campaign's name."""
+    found = await directories.scenarios(call.db, call.account.account_id)
+    return _SCENARIOS.answer(call, [{"id": one.scenario_id, "name": one.name} for one in found])
 
 
 async def customer_users(call: Call) -> Answer:

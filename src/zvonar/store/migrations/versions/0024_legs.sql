@@ -1,4 +1,5 @@
--- The legs of sessions as reports show them, and sessions by the ids that others gave to their communications.
+-- The legs of sessions as reports show them, sessions by the ids that others gave to their communications, and numbers
+-- of scenarios that no campaign has.
 
 -- Every leg of an attempt that has ended; to whom it was, what was recorded of it. A call that came in and belongs to
 -- no campaign was one leg, of which its session knows everything. What others tell of their sessions has no
@@ -39,3 +40,7 @@ CREATE TABLE told_communications (
     session_id bigint NOT NULL,
     PRIMARY KEY (account_id, communication_id)
 );
+
+-- A session was led by a scenario or, where it had none, by its campaign's own script: one list names both.
+ALTER SEQUENCE campaign_ids MAXVALUE 4999999999;
+ALTER SEQUENCE scenario_ids RESTART WITH 5000000001;
