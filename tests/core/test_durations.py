@@ -57,6 +57,25 @@ def test_what_is_not_talk_is_wait(talks: list[Span], holds: list[Span], lasted: 
     assert found.wait <= found.total_wait
 
 
+LENGTHS = st.integers(0, 300_000).map(lambda milliseconds: milliseconds / 1000)
+
+
+@given(
+    talks=st.lists(st.tuples(LENGTHS, LENGTHS).map(lambda s: span(*s)), max_size=5),
+    lasted=LENGTHS,
+    after=LENGTHS,
+)
+def test_durations_of_no_whole_seconds_add_up_all_the_same(
+    talks: list[Span], lasted: float, after: float
+) -> None:
+    found = durations(started=START, hung_up=at(lasted), talks=talks, postprocessed=at(lasted + after))
+    assert found.wait + found.talk == found.total_wait + found.clean_talk == found.total - found.postprocess
+    assert 0 <= found.clean_talk <= found.talk
+    assert 0 <= found.wait <= found.total_wait
+    assert 0 <= found.postprocess <= found.total
+    assert lasted + after <= found.total + 0.001 < lasted + after + 1.002
+
+
 @given(SPANS)
 def test_merged_spans_are_apart_and_in_order(spans: list[Span]) -> None:
     found = merged(spans)

@@ -86,7 +86,7 @@ def test_an_outbound_attempt_is_a_session_of_its_campaign(world: World, account:
         "cpn_country_name": "Россия",
         "auto_call_campaign_name": "Опрос",
         "scenario_name": "Опрос",
-        "wait_duration": 9,
+        "wait_duration": 8,
         "talk_duration": 22,
         "clean_talk_duration": 22,
         "total_duration": 30,

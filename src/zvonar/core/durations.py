@@ -10,7 +10,8 @@ Span = tuple[datetime, datetime]
 
 
 class Durations(Struct, frozen=True, kw_only=True):
-    """All in seconds, begun ones count."""
+    """All in seconds. Begun ones count as talk, so that with the wait, which is what is left, they add up:
+    wait + talk = total_wait + clean_talk = total - postprocess."""
 
     wait: int  # from the start to the first talk with an employee, or to the end
     total_wait: int  # all of the time on the line that was not talk
@@ -38,13 +39,15 @@ def durations(
     clean -= sum((_common(span, hold) for span in spoken for hold in silent), timedelta())
     finished = max(hung_up, postprocessed or hung_up)
     first = spoken[0][0] if spoken else hung_up
+    line, total = _seconds(hung_up - started), _seconds(finished - started)
+    talk, clean_talk = _seconds(hung_up - first), _seconds(clean)
     return Durations(
-        wait=_seconds(first - started),
-        total_wait=_seconds(hung_up - started - clean),
-        talk=_seconds(hung_up - first),
-        clean_talk=_seconds(clean),
-        total=_seconds(finished - started),
-        postprocess=_seconds(finished - hung_up),
+        wait=line - talk,
+        total_wait=line - clean_talk,
+        talk=talk,
+        clean_talk=clean_talk,
+        total=total,
+        postprocess=total - line,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from zvonar.reports import known, rules
+from zvonar.reports import communications, known, rules
 from zvonar.reports.columns import KEY
 from zvonar.reports.writing import Change, Row, Touched, Writer
 from zvonar.store.db import Connection, rows
@@ -32,7 +32,7 @@ async def upload(
 ) -> list[int]:
     """Put in these sessions, or change those that came before under the same ext_id; their ids, in order.
 
-    All of them or none. A session's start never changes: it is what the report finds it by.
+    All of them or none. A session's start never changes: it is what the report finds it by. Raises CommunicationTaken.
     """
     await writer.prepare(one["start_time"] for one in told)
     async with writer.db.transaction() as connection:
@@ -42,6 +42,7 @@ async def upload(
         for session_id, one in zip(ids, told, strict=True):
             row = {"communication_id": session_id, **one}
             by_id[session_id] = {**row, "account_id": account_id, "session_id": session_id}
+        await communications.claim(connection, account_id, list(by_id.values()))
         await known.contacts(connection, list(by_id.values()))
         await rules.tag(connection, list(by_id.values()), now=now)
         touched: set[Touched] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,11 +37,14 @@ def test_a_tag_is_there_once_it_is_set_and_gone_once_it_is_not(house: House, ten
     [row] = tagged(house, tenant, tag_id)
     [shown] = row["tags"]
     assert row["id"] == session
-    assert {name: shown[name] for name in ("tag_id", "tag_name", "tag_type")} == {
+    expected = {
         "tag_id": tag_id,
         "tag_name": "Заказ",
         "tag_type": "manual",
+        "tag_user_id": tenant.account.account_id,
+        "tag_user_login": tenant.account.name,
     }
+    assert {name: shown[name] for name in expected} == expected
     local = house.clock.astimezone(zone_of(tenant.account.timezone))
     assert shown["tag_change_time"].startswith(local.strftime("%Y-%m-%d %H:"))
     mgf = result(house, tenant, "get.mgf_calls", report_id=1, **PERIOD, fields=["tags"])["data"]
@@ -86,3 +90,63 @@ def test_nobody_tags_anothers_call_or_with_anothers_tag(house: House, tenant: Te
         0
     ] == ("entity_not_found")
     assert tagged(house, other, their_tag) == tagged(house, other, my_tag) == []
+
+
+def test_the_mark_that_a_call_was_dealt_with_says_how_long_that_took(house: House, tenant: Tenant) -> None:
+    start = house.clock.replace(microsecond=0)
+    session = house.put(tenant, is_lost=True, start_time=start, finish_time=start + timedelta(seconds=24))
+    mark = house.run(directories.put_tag(house.db, tenant.account.account_id, "Обработано", is_system=True))
+    params = {"communication_id": session, "communication_type": "call", "tag_id": mark}
+
+    def took(**filter: Any) -> list[str | None]:
+        answer = result(
+            house,
+            tenant,
+            "get.mgf_calls",
+            report_id=1,
+            **PERIOD,
+            fields=["call_processed_mark_duration"],
+            **filter,
+        )
+        return [row["call_processed_mark_duration"] for row in answer["data"]]
+
+    assert took() == [None]
+    house.clock = start + timedelta(seconds=24 + 110)
+    assert result(house, tenant, SET, **params)["data"] == {}
+    assert took() == ["00:01:51"], "every request here takes a second"
+    field = {"field": "call_processed_mark_duration", "operator": ">", "value": "00:01:00"}
+    assert took(filter=field) == ["00:01:51"]
+    assert result(house, tenant, UNSET, **params)["data"] == {}
+    assert took() == [None]
+
+
+def test_a_communication_that_others_have_numbered_is_tagged_by_its_number(
+    house: House, tenant: Tenant
+) -> None:
+    tag_id = tag(house, tenant)
+    told = {
+        "ext_id": "их-7",
+        "start_time": "2026-11-22 10:00:00",
+        "contact_phone_number": "74951234567",
+        "communication_id": 777_000_777,
+    }
+    [made] = result(house, tenant, "upload.calls", calls=[told])["data"]
+    params = {"communication_type": "call", "tag_id": tag_id}
+    assert result(house, tenant, SET, **params, communication_id=777_000_777)["data"] == {}
+    assert [row["id"] for row in tagged(house, tenant, tag_id)] == [made["id"]]
+    assert result(house, tenant, UNSET, **params, communication_id=777_000_777)["data"] == {}
+    # The same call may come again, and no other may have its number.
+    assert result(house, tenant, "upload.calls", calls=[told])["data"] == [made]
+    again = [{**told, "ext_id": "их-8"}]
+    assert error(house, tenant, "upload.calls", calls=again) == (
+        "already_in_use",
+        "calls.0.communication_id",
+        "777000777",
+    )
+    twice = [{**told, "ext_id": f"их-{n}", "communication_id": 5_000_000} for n in (9, 10)]
+    assert error(house, tenant, "upload.calls", calls=twice)[:2] == (
+        "already_in_use",
+        "calls.0.communication_id",
+    )
+    other = house.tenant()
+    assert result(house, other, "upload.calls", calls=[told])["data"] != [made]

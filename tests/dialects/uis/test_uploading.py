@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
+
+from zvonar.core.result import Disposition, Outcome
+from zvonar.dialects.callo.routes import PREFIXES
 
 from .rpc import PERIOD, error, result
 
@@ -68,17 +73,134 @@ def track(house: House, body: Any, **headers: str) -> httpx.Response:
     return house.send("POST", "/track", content=json.dumps(body), headers=headers)
 
 
-def test_a_visit_dresses_the_session_of_the_number_that_is_called(house: House, tenant: Tenant) -> None:
-    session = house.put(tenant)
-    visit = {"call_id": session, "attributes": {"utm_source": "яндекс", "visitor_device": "mobile"}}
+ATTRIBUTES: dict[str, Any] = {
+    "utm_source": "яндекс",
+    "visitor_device": "mobile",
+    "site_domain_name": "example.org",
+    "segments": [{"segment_id": 7, "segment_name": "Постоянные"}],
+    "attributes": ["first", "target"],
+    "sale_date": "2026-11-22 12:30:00",
+    "sale_cost": 99.5,
+}
+
+
+def visited(house: House, tenant: Tenant) -> list[dict[str, Any]]:
+    period = {"date_from": "2026-11-01 00:00:00", "date_till": "2026-12-31 00:00:00"}
+    fields = ["id", *ATTRIBUTES]
+    return list(result(house, tenant, "get.calls_report", **period, fields=fields)["data"])
+
+
+def comes_in(house: House, tenant: Tenant, own: str) -> int:
+    """A call to a number of ours, that is over."""
+    facts = {
+        "direction": "in",
+        "start_time": house.clock.isoformat(),
+        "finish_time": (house.clock + timedelta(seconds=5)).isoformat(),
+        "disposition": "no_answer",
+        "contact_phone": "+79161112233",
+        "own_phone": own,
+    }
+
+    async def work() -> int:
+        session = await house.db.value(
+            """INSERT INTO ended_sessions (session_id, account_id, facts)
+            VALUES (nextval('session_ids'), %(account_id)s, %(facts)s) RETURNING session_id""",
+            {"account_id": tenant.account.account_id, "facts": Jsonb(facts)},
+        )
+        await house.filling.once()
+        return int(session)
+
+    return house.run(work())
+
+
+def test_a_visit_dresses_the_sessions_of_the_number_while_it_is_valid(house: House, tenant: Tenant) -> None:
     bearer = {"authorization": f"Bearer {tenant.uis}"}
-    assert track(house, {**visit, "call_id": 10**14}, **bearer).status_code == 400
-    number = {"virtual_phone_number": "74950000001", "attributes": {"utm_source": "яндекс"}}
-    answer = track(house, number, **bearer)
+    visit = {"virtual_phone_number": "74950000001", "attributes": ATTRIBUTES, "valid_seconds": 60}
+    answer = track(house, visit, **bearer)
     assert answer.status_code == 200, answer.text
     assert isinstance(answer.json()["data"]["visit_id"], int)
-    by_query = house.send("POST", f"/track?access_token={tenant.uis}", content=json.dumps(number))
-    assert by_query.status_code == 200
+    dressed = comes_in(house, tenant, "+74950000001")
+    elsewhere = comes_in(house, tenant, "+74950000002")
+    # A later visit speaks before an earlier one.
+    by_query = {
+        "virtual_phone_number": "+74950000001",
+        "attributes": {"utm_source": "другой"},
+        "valid_seconds": 60,
+    }
+    answer = house.send("POST", f"/track?access_token={tenant.uis}", content=json.dumps(by_query))
+    assert answer.status_code == 200, answer.text
+    redressed = comes_in(house, tenant, "+74950000001")
+    house.clock += timedelta(seconds=61)
+    late = comes_in(house, tenant, "+74950000001")
+    rows = {row.pop("id"): row for row in visited(house, tenant)}
+    assert rows[dressed] == ATTRIBUTES
+    assert rows[redressed]["utm_source"] == "другой"
+    for session in (elsewhere, late):
+        assert rows[session]["utm_source"] is None
+        assert rows[session]["segments"] == rows[session]["attributes"] == []
+
+
+def test_a_visit_dresses_a_call_before_and_after_it_has_ended(house: House, tenant: Tenant) -> None:
+    bearer = {"authorization": f"Bearer {tenant.uis}"}
+    campaign_id = house.campaign(tenant)
+
+    def add() -> int:
+        form = {"public_key": tenant.callo, "phone": "+70001230001", "campaign_id": campaign_id}
+        answer = house.send("POST", PREFIXES[0] + "/phones/call/", data=form)
+        return int(answer.json()["call_id"])
+
+    busy = Outcome(disposition=Disposition.busy, hangup_cause=17)
+    call_id = add()
+    assert (
+        track(house, {"call_id": call_id, "attributes": {"utm_source": "раньше"}}, **bearer).status_code
+        == 200
+    )
+    assert house.dial(tenant, campaign_id, busy) == call_id
+    [row] = visited(house, tenant)
+    assert row["utm_source"] == "раньше"
+    assert track(house, {"call_id": call_id, "attributes": ATTRIBUTES}, **bearer).status_code == 200
+    [row] = visited(house, tenant)
+    assert {name: row[name] for name in ATTRIBUTES} == ATTRIBUTES
+    filter = {"field": "segments", "operator": "jsquery", "value": "#.segment_id = 7"}
+    period = {"date_from": "2026-11-01 00:00:00", "date_till": "2026-12-31 00:00:00"}
+    assert result(house, tenant, "get.calls_report", **period, filter=filter)["metadata"]["total_items"] == 1
+    for nobodys in (10**14, call_id + 1):
+        answer = track(house, {"call_id": nobodys, "attributes": ATTRIBUTES}, **bearer)
+        assert (answer.status_code, answer.json()["error"]["data"]["field"]) == (400, "call_id")
+    theirs = {"authorization": f"Bearer {house.tenant().uis}"}
+    assert track(house, {"call_id": call_id, "attributes": {}}, **theirs).status_code == 400
+
+
+@pytest.mark.parametrize("direction", ["in", "out", None])
+def test_a_call_is_told_by_its_two_sides_as_the_vendors_page_has_it(
+    house: House, tenant: Tenant, direction: str | None
+) -> None:
+    told = {
+        "ext_id": "1",
+        "calling_phone_number": "+79096004875",
+        "called_phone_number": "74951234500",
+        "start_time": "2026-11-22 10:00:00",
+        "finish_time": "2026-11-22 10:01:00",
+        "is_lost": False,
+        "talk_duration": 40,
+        **({} if direction is None else {"direction": direction}),
+    }
+    result(house, tenant, "upload.calls", calls=[told])
+    fields = ["contact_phone_number", "virtual_phone_number", "direction", "wait_duration", "total_duration"]
+    [row] = result(house, tenant, "get.calls_report", **PERIOD, fields=fields)["data"]
+    sides = {"contact_phone_number": "79096004875", "virtual_phone_number": "74951234500"}
+    if direction == "out":
+        sides = {"contact_phone_number": "74951234500", "virtual_phone_number": "79096004875"}
+    assert row == {**sides, "direction": direction or "in", "wait_duration": 20, "total_duration": 60}
+    for changed, field in (
+        ({"contact_phone_number": "79096004875"}, "calls.0.calling_phone_number"),
+        ({"calling_phone_number": "одиннадцать"}, "calls.0.calling_phone_number"),
+        ({"calling_phone_number": 79096004875}, "calls.0.calling_phone_number"),
+        ({"calling_phone_number": ""}, "calls.0.contact_phone_number"),
+    ):
+        assert (
+            error(house, tenant, "upload.calls", calls=[{**told, "direction": "in", **changed}])[1] == field
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ DEFAULT_LIMIT = 1_000
 MAX_OFFSET = 100_000
 MAX_MONTHS = 3  # between date_from and date_till
 MAX_DAYS = 366  # the same for get.mgf_calls
+MAX_TAGS = 100  # of one call
 DEADLINE = 30.0  # seconds for a report; then the database cancels it
 SESSION = timedelta(hours=1)  # life of a login's access token
 TRACKS = Rule(scope="uis.track", count=6_000, seconds=60)  # visits of an account

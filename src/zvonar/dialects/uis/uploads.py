@@ -8,6 +8,7 @@ from zvonar.dialects.uis.errors import RpcError
 from zvonar.dialects.uis.requests import sessions
 from zvonar.dialects.uis.requests.values import moment, whole
 from zvonar.reports import uploads, visits
+from zvonar.reports.communications import CommunicationTaken
 from zvonar.reports.writing import Writer
 
 PARAMETERS: Final = frozenset({"access_token", "user_id", "calls"})
@@ -34,7 +35,12 @@ async def upload(
     if not 1 <= len(calls) <= sessions.MAX_CALLS:
         raise RpcError("invalid_parameter_value", field="calls")
     told = [sessions.uploaded(call, f"calls.{n}", zone) for n, call in enumerate(calls)]
-    ids = await uploads.upload(writer, account_id, told, now=now)
+    try:
+        ids = await uploads.upload(writer, account_id, told, now=now)
+    except CommunicationTaken as exc:
+        at = next(n for n, one in enumerate(told) if one.get("communication_id") == exc.communication_id)
+        field = f"calls.{at}.communication_id"
+        raise RpcError("already_in_use", field=field, value=exc.communication_id) from None
     return [
         {"id": session_id, "ext_id": one.get("ext_id")} for session_id, one in zip(ids, told, strict=True)
     ]
@@ -56,7 +62,7 @@ async def track(
     fields = sessions.told(body["attributes"], "attributes", zone, sessions.VISIT)
     at = now
     if body.get("visited_at") is not None:
-        at = moment(body["visited_at"], "visited_at").replace(tzinfo=zone)
+        at = moment(body["visited_at"], "visited_at", wrong="invalid_date_time").replace(tzinfo=zone)
     stored = _stored(fields)
     if body.get("call_id") is not None:
         call_id = whole(body["call_id"], "call_id", low=1)

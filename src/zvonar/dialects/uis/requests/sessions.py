@@ -52,7 +52,7 @@ VISIT: Final = frozenset(
 
 def uploaded(given: Any, field: str, zone: ZoneInfo) -> dict[str, Any]:
     """One session as the store takes it; RpcError naming the first wrong field."""
-    row = told(given, field, zone, FIELDS_TOLD)
+    row = told(_by_sides(given, field), field, zone, FIELDS_TOLD)
     for name in ("start_time", "contact_phone_number"):
         if row.get(name) is None:
             raise RpcError("required_parameter_missed", field=f"{field}.{name}")
@@ -75,6 +75,32 @@ def uploaded(given: Any, field: str, zone: ZoneInfo) -> dict[str, Any]:
     row.setdefault("source", "upload_calls")
     row.setdefault("is_transfer", False)
     return row
+
+
+# How the vendor's own page of upload.calls names the two ends of a line, by direction: contact and virtual number.
+_SIDES: Final = {
+    "in": ("calling_phone_number", "called_phone_number"),
+    "out": ("called_phone_number", "calling_phone_number"),
+}
+
+
+def _by_sides(given: Any, field: str) -> Any:
+    """The call with its ends named as the report does. An empty number is none."""
+    if not isinstance(given, dict) or not given.keys() & set(_SIDES["in"]):
+        return given
+    direction = given.get("direction")
+    named = dict(given)
+    ends = ("contact_phone_number", "virtual_phone_number")
+    for side, name in zip(_SIDES["out" if direction == "out" else "in"], ends, strict=True):
+        if side not in named:
+            continue
+        if named.get(name) is not None:
+            raise RpcError("invalid_parameters_combination", field=f"{field}.{side}", value=named[side])
+        value = named.pop(side)
+        if value not in (None, ""):
+            _phone(value, f"{field}.{side}")
+            named[name] = value
+    return named
 
 
 def told(given: Any, field: str, zone: ZoneInfo, names: frozenset[str]) -> dict[str, Any]:
@@ -156,7 +182,8 @@ def _boolean(value: Any, where: str) -> bool:
 
 
 def _moment(value: Any, where: str, zone: ZoneInfo) -> datetime:
-    return moment(value, where).replace(tzinfo=zone).astimezone(UTC)
+    # What creates or changes something has an error of its own for times.
+    return moment(value, where, wrong="invalid_date_time").replace(tzinfo=zone).astimezone(UTC)
 
 
 def _array(value: Any, where: str) -> list[Any]:

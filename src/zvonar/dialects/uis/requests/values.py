@@ -94,8 +94,8 @@ def page(params: dict[str, Any]) -> PageOf:
     )
 
 
-def moment(value: Any, field: str) -> datetime:
-    """YYYY-MM-DD hh:mm:ss, naive."""
+def moment(value: Any, field: str, *, wrong: str = "invalid_parameter_value") -> datetime:
+    """YYYY-MM-DD hh:mm:ss, naive. `wrong`: the mnemonic where it is a text, but no time."""
     if not isinstance(value, str):
         raise RpcError("data_type_error", field=field, value=value)
     try:
@@ -105,7 +105,7 @@ def moment(value: Any, field: str) -> datetime:
         if time.year not in _YEARS:
             raise ValueError(field)
     except ValueError:
-        raise RpcError("invalid_parameter_value", field=field, value=value) from None
+        raise RpcError(wrong, field=field, value=value) from None
     return time
 
 
