@@ -299,6 +299,7 @@ class Reception:
             epoch=self._epoch,
             trunk_id=arrival.trunk_id,
             own_phone=known.own_phone,
+            contact=known.phone,
             now=began_at,
         )
         report = ScriptReport(result=ScriptResult.none)

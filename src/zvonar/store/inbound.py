@@ -47,9 +47,9 @@ WITH fence AS MATERIALIZED (
     UPDATE trunks SET in_use = in_use + 1 FROM fence WHERE trunk_id = %(trunk_id)s RETURNING trunk_id
 )
 INSERT INTO legs (account_id, leg_id, direction, trunk_id, gateway, epoch, phase, caller_id, hold, held_by, guarded,
-                  rate, placed_at)
+                  rate, placed_at, contact, promised_session)
 SELECT %(account_id)s, %(leg_id)s, 'in', trunk_id, %(gateway)s, %(epoch)s, 'dialled', %(own_phone)s, 0, 'account',
-    false, '{}', %(now)s
+    false, '{}', %(now)s, %(contact)s, nextval('session_ids')
 FROM trunk
 ON CONFLICT (account_id, leg_id) DO NOTHING
 """
@@ -150,9 +150,10 @@ async def begin(
     epoch: int,
     trunk_id: int,
     own_phone: str,
+    contact: str | None,
     now: datetime,
 ) -> None:
-    """Commit that a call has come in which is nobody's."""
+    """Commit that a call has come in which is nobody's. `contact`: who calls, E.164."""
     params = {
         "account_id": account_id,
         "leg_id": str(leg),
@@ -160,6 +161,7 @@ async def begin(
         "epoch": epoch,
         "trunk_id": trunk_id,
         "own_phone": own_phone,
+        "contact": contact,
         "now": now,
     }
     await db.execute(BEGIN, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,15 @@ class Second:
         self.disposition = Disposition.answered if talks is not None else otherwise or Disposition.no_answer
 
 
-def put_through(house: House, tenant: Tenant, *seconds: Second, recorded: bool = False) -> int:
+def put_through(
+    house: House,
+    tenant: Tenant,
+    *seconds: Second,
+    recorded: bool = False,
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
+) -> int:
     """A call that rings 4 s, hears a menu for 3 s, talks to these employees one after the other and hangs up a second
-    later; its id."""
+    later; its id. `meanwhile`: done while each employee rings, and while he talks."""
     campaign_id = house.campaign(tenant)
     form = {"public_key": tenant.callo, "phone": f"+{CONTACT}", "campaign_id": campaign_id}
     assert house.send("POST", PREFIXES[0] + "/phones/call/", data=form).status_code == 200
@@ -46,7 +53,14 @@ def put_through(house: House, tenant: Tenant, *seconds: Second, recorded: bool =
         house.clock += timedelta(seconds=3)
         told = [
             await _transfer(
-                house, account_id, campaign_id, leased.call_id, second, answered, recorded=recorded
+                house,
+                account_id,
+                campaign_id,
+                leased.call_id,
+                second,
+                answered,
+                recorded=recorded,
+                meanwhile=meanwhile,
             )
             for second in seconds
         ]
@@ -88,6 +102,7 @@ async def _transfer(
     answered: Any,
     *,
     recorded: bool,
+    meanwhile: Callable[[], Awaitable[None]] | None,
 ) -> TransferReport:
     epoch = await epochs.claim(house.db, "gateway", now=house.clock)
     began = (house.clock - answered).total_seconds()
@@ -112,11 +127,15 @@ async def _transfer(
     )
     assert not isinstance(placed, transfers.TransferRefusal), placed
     assert await legs.mark_dialled(house.db, account_id=account_id, leg=placed, epoch=epoch, now=house.clock)
+    if meanwhile is not None:
+        await meanwhile()
     house.clock += timedelta(seconds=second.rings)
     reached = None
     if second.talks is not None:
         reached = house.clock
         await transfers.mark_answered(house.db, account_id=account_id, leg=placed, at=reached)
+        if meanwhile is not None:
+            await meanwhile()
         house.clock += timedelta(seconds=second.talks)
     ended = legs.LegEnd(
         account_id=account_id,
