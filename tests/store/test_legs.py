@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from zvonar.core.call import CallState
+from zvonar.core.call import CallState, Next
 from zvonar.core.leg import LegId
-from zvonar.core.result import Disposition, ScriptResult
+from zvonar.core.result import CallEnd, Disposition, ScriptResult
 from zvonar.store import calls, legs
 
 pytestmark = pytest.mark.asyncio
@@ -46,6 +46,18 @@ async def test_removal_asked_for_during_a_call_is_honoured_at_its_end(world: Wor
     await world.rung(leg, after=CallState.waiting)
     ended = await world.call(call.call_id)
     assert (ended.state, ended.call_end, ended.completed_at) == ("finished", "removed", world.now)
+
+
+@pytest.mark.parametrize("end", [CallEnd.attempts_exhausted, CallEnd.unsuccessful, CallEnd.expired])
+async def test_a_removal_outweighs_every_end_but_a_success(world: World, end: CallEnd) -> None:
+    leg = await world.placed(await world.leased())
+    await world.db.execute("UPDATE calls SET removing = true")
+    assert await world.dialled(leg)
+    over = Next(state=CallState.finished, call_end=end)
+    assert await legs.end(world.db, msgspec.structs.replace(world.ending(leg), next=over), now=world.now)
+    ended = await world.call(leg.call_id)
+    assert (ended.state, ended.call_end, ended.completed_at) == ("finished", "removed", world.now)
+    assert (await world.tallies())["end/removed"] == 1
 
 
 async def test_success_stays_a_success_though_removal_was_asked_for(world: World) -> None:
