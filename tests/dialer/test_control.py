@@ -165,6 +165,32 @@ async def test_who_may_not_be_dialled_again_yet_waits_for_exactly_that_long(db: 
     assert Counter(phone for phone, _ in gateway.rung)[phone] == 1
 
 
+@pytest.mark.parametrize("limit", ["its lifetime", "its campaign's dates"])
+async def test_who_is_free_again_only_when_it_is_too_late_has_no_attempt_left(
+    db: Database, limit: str
+) -> None:
+    gateway, world = Watched(), await World(db).settle()
+    phone, other = town(2), town(2)
+    await world.campaign([phone])
+    limits: dict[str, Any] = {"lifetime": 86400}
+    if limit == "its campaign's dates":
+        tomorrow = now().date() + timedelta(days=1)
+        limits = {"window": Window(start=time(0), end=time(0), date_till=tomorrow), "timezone": "UTC"}
+    async with dialling(db, gateway):
+        await world.completed()
+        capped = await world.campaign([phone, other], **limits, caps=(Cap(attempts=1, seconds=3 * 86400),))
+        await world.completed()
+    spent, rung = await world.calls(capped)
+    assert (spent.state, spent.call_end, spent.attempts, spent.disposition) == (
+        "finished",
+        "attempts_exhausted",
+        0,
+        None,
+    )
+    assert (rung.attempts, rung.disposition) == (1, "busy")
+    assert Counter(phone for phone, _ in gateway.rung)[phone] == 1
+
+
 async def test_callees_who_sleep_do_not_keep_others_waiting(db: Database) -> None:
     clock = Clock(datetime(2026, 6, 1, 7, tzinfo=UTC))
     gateway, world = Watched(clock), await World(db).settle(max_channels=2)

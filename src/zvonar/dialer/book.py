@@ -78,6 +78,13 @@ class Book:
         )
         return self._hours_of(Schedule(settings.window, zones))
 
+    def too_late(self, campaign: Campaign, call: Leased, free_at: datetime) -> bool:
+        """Whether a call that may not be dialled before `free_at` will never be."""
+        if call.expires_at is not None and free_at >= call.expires_at:
+            return True
+        # Not by the clock that answers for now: this is about another day.
+        return Hours(self.hours(campaign, call, free_at).schedule).opens(free_at) is None
+
     def caps(self, campaign: Campaign) -> tuple[Cap, ...]:
         """How often a callee may be dialled: by this campaign's word and by its account's."""
         return campaign.settings.caps + self._payers[campaign.account_id][0].caps

@@ -15,6 +15,11 @@ class Hours:
         self._since = self._until = datetime.min.replace(tzinfo=UTC)  # for when the answer holds
         self._open = False
 
+    @property
+    def schedule(self) -> Schedule:
+        """What it answers by."""
+        return self._schedule
+
     def open_until(self, now: datetime) -> datetime | None:
         """When it closes; None where it is closed."""
         self._ask(now)

@@ -207,7 +207,7 @@ class Server:
             case Refusal.no_money_yet:
                 await self._give_back(call, soon(now, _MONEY_SOON))
             case Refusal.capped:
-                await self._give_back(call, await self._free_at(call, campaign, now))
+                await self._capped(call, campaign, now)
             case Refusal.closed:
                 await self._outside_window(call, campaign, now)
             case Refusal.campaign_busy | Refusal.trunk_busy:
@@ -215,12 +215,24 @@ class Server:
             case Refusal.gone:
                 await self._gone(call, campaign, now)
 
-    async def _free_at(self, call: Leased, campaign: Campaign, now: datetime) -> datetime:
-        """When a callee who was called too often may be called again."""
+    async def _capped(self, call: Leased, campaign: Campaign, now: datetime) -> None:
+        free_at = await self._free_at(call, campaign, now)
+        if free_at is None:  # the day's cap: it has no clock of its own
+            await self._give_back(call, soon(now, _CAPPED))
+        elif self._book.too_late(campaign, call, free_at):
+            spent = [call]
+            await self._db.patiently(
+                lambda: calls.exhaust(self._db, spent, epoch=self._epoch, now=now), what="exhaust"
+            )
+        else:
+            await self._give_back(call, free_at)
+
+    async def _free_at(self, call: Leased, campaign: Campaign, now: datetime) -> datetime | None:
+        """When a callee who was called too often may be called again, where a cap says so."""
         known = await caps.free_at(
             self._db, call.account_id, [call.phone], self._book.caps(campaign), now=now
         )
-        return known.get(call.phone, soon(now, _CAPPED))
+        return known.get(call.phone)
 
     async def _no_money(self, call: Leased, campaign: Campaign, now: datetime) -> None:
         if campaign.settings.no_money is NoMoneyPolicy.end:

@@ -2,6 +2,7 @@
 
 They go back all at once, each until its own moment, so that none of them takes a turn of a trunk from others. Where
 most of a campaign's calls are such, more of them are leased at a time: a million sleepers are soon out of the way.
+Where a cap frees a callee only when it is too late for his call, that call has no attempt left, and ends.
 """
 
 from collections import Counter, defaultdict
@@ -33,15 +34,16 @@ class Sieve:
     async def sift(
         self, leased: Sequence[Leased], shares: Mapping[int, int], *, epoch: int, now: datetime
     ) -> list[Leased]:
-        """Those that may go on, of each campaign at most its share; the others are given back when this returns.
+        """Those that may go on, of each campaign at most its share; the others are given back, or ended, when this
+        returns.
 
         A window that never opens is left to whoever serves the call.
         """
-        back = await self._later(leased, now)
+        back, spent = await self._later(leased, now)
         sound: list[Leased] = []
         seen, gone = Counter(call.campaign_id for call in leased), Counter[int]()
         for call in leased:
-            if call.call_id in back:
+            if call.call_id in back or call in spent:
                 continue
             gone[call.campaign_id] += 1
             if gone[call.campaign_id] > shares[call.campaign_id]:
@@ -49,6 +51,10 @@ class Sieve:
             else:
                 sound.append(call)
         self._learn(seen, gone, shares)
+        if spent:
+            await self._db.patiently(
+                lambda: calls.exhaust(self._db, spent, epoch=epoch, now=now), what="exhaust"
+            )
         if back:
             returned = [(call, back[call.call_id]) for call in leased if call.call_id in back]
             await self._db.patiently(
@@ -56,9 +62,12 @@ class Sieve:
             )
         return sound
 
-    async def _later(self, leased: Sequence[Leased], now: datetime) -> dict[int, datetime]:
-        """Until when each of those that cannot go has to wait, by call."""
+    async def _later(
+        self, leased: Sequence[Leased], now: datetime
+    ) -> tuple[dict[int, datetime], list[Leased]]:
+        """Until when each of those that cannot go has to wait, by call; and those that would wait in vain."""
         later: dict[int, datetime] = {}
+        spent: list[Leased] = []
         asked: dict[int, list[Leased]] = defaultdict(list)
         for call in leased:
             campaign = self._book.campaigns.get(call.campaign_id)
@@ -72,8 +81,14 @@ class Sieve:
         for campaign_id, some in asked.items():
             campaign = self._book.campaigns[campaign_id]
             free_at = await self._free_at(campaign, sorted({call.phone for call in some}), now)
-            later |= {call.call_id: free_at[call.phone] for call in some if call.phone in free_at}
-        return later
+            for call in some:
+                if call.phone not in free_at:
+                    continue
+                if self._book.too_late(campaign, call, free_at[call.phone]):
+                    spent.append(call)
+                else:
+                    later[call.call_id] = free_at[call.phone]
+        return later, spent
 
     async def _free_at(self, campaign: Campaign, phones: list[str], now: datetime) -> dict[str, datetime]:
         limits = self._book.caps(campaign)

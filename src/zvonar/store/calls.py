@@ -215,6 +215,15 @@ UPDATE calls SET state = %(state)s, call_end = %(call_end)s, lease_epoch = NULL,
 WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND state IN ('queued', 'waiting')
 """
 
+# Calls that no cap leaves an attempt for, leased and found so; they leave the queue without one.
+EXHAUST = """
+UPDATE calls c SET state = 'finished', call_end = 'attempts_exhausted', lease_epoch = NULL, completed_at = %(now)s,
+    updated_at = %(now)s
+FROM unnest(%(account_ids)s::bigint[], %(call_ids)s::bigint[]) AS w (account_id, call_id)
+WHERE c.account_id = w.account_id AND c.call_id = w.call_id AND c.lease_epoch IS NOT DISTINCT FROM %(epoch)s
+  AND c.state IN ('queued', 'waiting')
+"""
+
 # Lifetimes that ran out while waiting. Leased calls are left to the dialer's own look.
 EXPIRE = """
 UPDATE calls SET state = 'expired', call_end = 'expired', completed_at = %(now)s, updated_at = %(now)s
@@ -423,6 +432,17 @@ async def leave_queue(db: Database, call: Leased, *, state: str, call_end: str, 
         "now": now,
     }
     return await db.execute(LEAVE_QUEUE, params) == 1
+
+
+async def exhaust(db: Database, spent: Sequence[Leased], *, epoch: int, now: datetime) -> int:
+    """End leased calls that have no attempt left; how many."""
+    params = {
+        "account_ids": [call.account_id for call in spent],
+        "call_ids": [call.call_id for call in spent],
+        "epoch": epoch,
+        "now": now,
+    }
+    return await db.execute(EXHAUST, params)
 
 
 async def expire(db: Database, *, now: datetime) -> int:
