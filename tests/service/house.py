@@ -187,6 +187,11 @@ class House:
             self._account = self.json("account", "add", "tests", "--balance", "1000", "--timezone", "UTC")
         return self._account
 
+    def carrier(self, host: str, port: int, *options: str) -> None:
+        """A trunk that leads to somebody who is not of the town."""
+        shown = ("--caller-id", "+74950000001")
+        self.json("trunk", "add", "carrier", "--host", host, "--port", port, *shown, *options)
+
     def campaign(self, digits: str, *, per_second: float = 8, ring: int = 0) -> Dialling:
         """A running campaign of town numbers with these last digits, one call each."""
         self._campaigns += 1
