@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
 from zvonar.speech.recognition.endpoint import FRAME_MS, RATE, Endpointer
 
@@ -19,6 +20,10 @@ def voiced(seconds: float, *, pitch: float = 140.0) -> bytes:
 def quiet(seconds: float) -> bytes:
     noise = np.random.default_rng(1).normal(0, 8, int(RATE * seconds))
     return noise.astype("<i2").tobytes()
+
+
+def noise(seconds: float, level: int) -> bytes:
+    return np.random.default_rng(2).normal(0, level, int(RATE * seconds)).astype("<i2").tobytes()
 
 
 def frames(sound: bytes) -> Iterator[bytes]:
@@ -45,6 +50,24 @@ def test_two_words_apart_are_two_utterances() -> None:
 def test_silence_is_none() -> None:
     assert utterances(quiet(10)) == []
     assert utterances(bytes(RATE * 2 * 10)) == []
+
+
+@pytest.mark.parametrize("level", [100, 400, 1500, 6000])
+def test_a_noisy_line_is_none(level: int) -> None:
+    assert utterances(noise(10, level)) == []
+
+
+def test_a_word_on_a_noisy_line_is_the_only_utterance() -> None:
+    spoken = np.frombuffer(quiet(2) + voiced(0.5) + quiet(2), dtype="<i2").astype(float)
+    rough = np.frombuffer(noise(4.5, 900), dtype="<i2")  # some 15 dB below the vowel
+    (seconds,) = utterances((spoken + rough[: len(spoken)]).astype("<i2").tobytes())
+    assert 0.7 <= seconds <= 1.3
+
+
+def test_noise_that_grows_is_the_line_after_a_while() -> None:
+    found = utterances(noise(2, 100) + noise(20, 1500))
+    assert len(found) <= 1
+    assert sum(found) <= 4.1
 
 
 def test_a_click_is_none() -> None:

@@ -9,7 +9,10 @@ import webrtcvad  # type: ignore[import-untyped]
 RATE: Final = 8000
 FRAME_MS: Final = 20
 _MODE: Final = 2  # of webrtcvad, 0 to 3: how readily it takes sound for noise
-_FLOOR: Final = 150.0  # level below which nobody speaks: the detector takes its first noise for speech
+_FLOOR: Final = 150.0  # level below which nobody speaks
+# The detector takes the first second of any noise for speech, so whoever speaks also has to be louder than the line.
+_ABOVE: Final = 1.8  # times the quietest frame of late: 5 dB
+_LATE: Final = 150  # frames: longer than a word goes on without a gap
 _BEGINS: Final = 3  # voiced frames among the last five that begin an utterance
 _LOOKS: Final = 5
 _BEFORE: Final = 12  # frames kept from before it, so that no soft consonant is cut
@@ -31,13 +34,17 @@ class Endpointer:
         self._vad = webrtcvad.Vad(_MODE)
         self._recent: deque[bool] = deque(maxlen=_LOOKS)
         self._before: deque[bytes] = deque(maxlen=_BEFORE)
+        self._levels: deque[float] = deque(maxlen=_LATE)
         self._frames: list[bytes] = []
         self._voiced = 0
         self._quiet = 0
 
     def feed(self, frame: bytes) -> bytes | None:
         """The utterance that this frame of 20 ms ends, s16le; None as long as there is none."""
-        voiced = bool(self._vad.is_speech(frame, RATE)) and _level(frame) >= _FLOOR
+        level = _level(frame)
+        self._levels.append(level)
+        loud = level >= max(_FLOOR, min(self._levels) * _ABOVE)
+        voiced = bool(self._vad.is_speech(frame, RATE)) and loud
         if not self._frames:
             self._before.append(frame)
             self._recent.append(voiced)
