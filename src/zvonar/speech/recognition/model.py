@@ -55,6 +55,8 @@ def _assembled(cache: Path) -> Path:
         if spec is None or spec.origin is None:
             raise ModelMissing
         places.append(Path(spec.origin).parent / "data")
+    if not all((place / f"model.bin.part{n}").is_file() for n, place in enumerate(places, start=1)):
+        raise ModelMissing("The packages of the model are installed without their data.")
     model = cache / "whisper-base"
     if (model / "model.bin").is_file():
         return model
