@@ -18,7 +18,12 @@ from zvonar.speech.recognition import model
 from zvonar.speech.recognition.model import ModelMissing
 
 NOWHERE = HearingConfig(
-    model=None, recognisers=1, wait=1.0, transcribe_url=None, transcribe_key=None, transcribe_model="whisper-1"
+    model=None,
+    recognisers=1,
+    wait=1.0,
+    transcribe_url=None,
+    transcribe_key=None,
+    transcribe_model="whisper-1",
 )
 
 
