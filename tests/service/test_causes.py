@@ -380,10 +380,7 @@ def cancelled(stage: Stage, made: Made) -> None:
 
 
 def stopped_everywhere(stage: Stage, made: Made) -> None:
-    with stage.house.store() as connection:
-        connection.execute(
-            "INSERT INTO global_stop_list (phone, created_at) VALUES (%s, now())", [made.row.number]
-        )
+    assert stage.house.command("stop-list", "add", made.row.number).returncode == 0
     run(stage, made)
 
 
@@ -654,14 +651,12 @@ def told(home: House) -> dict[str, Told]:
     stage = Stage(home)
     stage.account("poor", "0.5")
     stage.account("unpriced", "100")
-    with home.store() as connection:
-        # A price list that the operator has made for calls within the town alone.
-        connection.execute(
-            "WITH made AS (INSERT INTO tariffs (name) VALUES ('town') RETURNING tariff_id), priced AS ("
-            " INSERT INTO tariff_rates (tariff_id, prefix, per_minute, connection_fee, first_interval, step)"
-            " SELECT tariff_id, '7000', 1.8, 0, 1, 1 FROM made)"
-            " UPDATE accounts SET tariff_id = made.tariff_id FROM made WHERE name = 'causes-unpriced'"
-        )
+    # A price list for calls within the town alone.
+    for command in (
+        ("tariff", "set", "town", "7000", "--per-minute", "1.8"),
+        ("account", "set", "causes-unpriced", "--tariff", "town"),
+    ):
+        assert home.command(*command).returncode == 0
     stage.clips = {"short": upload(home, sound(0.15)), "lost": upload(home, sound(1.0))}
     made = stage.add([NO_TRUNK])
     stage.ended(made)

@@ -77,11 +77,12 @@ def set_(
     moderated: Annotated[
         bool | None, typer.Option("--moderated/--not-moderated", help="Campaigns run once they are approved.")
     ] = None,
+    tariff: Annotated[str | None, typer.Option(help="The price list that it pays by.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Change an account; what is not given stays as it is."""
-    if email is None and phone is None and caps is None and moderated is None:
-        fail("give --email, --phone, --caps or --moderated.")
+    if email is None and phone is None and caps is None and moderated is None and tariff is None:
+        fail("give --email, --phone, --caps, --moderated or --tariff.")
     wanted = checked_email(email) if email else None
     limits = None if caps is None else parse_caps(caps)
 
@@ -92,6 +93,8 @@ def set_(
         if phone is not None:
             number = parse(phone, country=next(iter(found.countries), ""), trial=True).e164 if phone else None
             found = await accounts.set_phone(db, found.account_id, number)
+        if tariff is not None:
+            found = await accounts.set_tariff(db, found.account_id, tariff)
         if limits is not None or moderated is not None:
             found = await accounts.set_control(
                 db,

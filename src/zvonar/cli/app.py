@@ -17,7 +17,9 @@ from zvonar.cli import (
     numbers,
     phone_lists,
     serve,
+    stop_list,
     tag_rules,
+    tariffs,
     trunks,
 )
 
@@ -48,6 +50,8 @@ app.add_typer(directories.commands, name="directory", help="Whom and what report
 app.add_typer(keys.commands, name="key", help="Keys for reports, and from where they may be used.")
 app.add_typer(numbers.commands, name="number", help="Numbers on which accounts are called.")
 app.add_typer(phone_lists.commands, name="phone-list", help="Lists of numbers that were sent.")
+app.add_typer(stop_list.commands, name="stop-list", help="Numbers that nobody calls.")
 app.add_typer(tag_rules.commands, name="tag-rule", help="Tags that sessions get by themselves.")
+app.add_typer(tariffs.commands, name="tariff", help="What calls cost.")
 app.add_typer(trunks.commands, name="trunk", help="SIP routes.")
 app.add_typer(trunks.town, name="town", help="The trial phone network.")

@@ -11,10 +11,14 @@ from msgspec import Struct
 from psycopg.errors import UniqueViolation
 
 from zvonar.core.control import Cap, checked_caps
-from zvonar.core.errors import AccountNotFound, NameTaken, Unauthorised
+from zvonar.core.errors import AccountNotFound, NameTaken, NotFound, Unauthorised
 from zvonar.core.money import Rate, Tariff, tariff
 from zvonar.store import webhook_secrets
 from zvonar.store.db import Connection, Database, row, rows
+
+
+class TariffNotFound(NotFound):
+    """There is no such price list: zvonar tariff list shows those there are."""
 
 
 class Account(Struct, frozen=True, kw_only=True):
@@ -78,6 +82,12 @@ SELECT account_id, %(now)s, %(kind)s, %(amount)s, balance, %(note)s FROM paid
 """
 
 SET_PHONE = f"UPDATE accounts SET phone = %(phone)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
+
+# By another price list from its next call on.
+SET_TARIFF = """
+UPDATE accounts SET tariff_id = tariffs.tariff_id FROM tariffs
+WHERE account_id = %(account_id)s AND tariffs.name = %(tariff)s RETURNING account_id
+"""
 
 SET_EMAIL = f"UPDATE accounts SET email = %(email)s WHERE account_id = %(account_id)s RETURNING {COLUMNS}"
 
@@ -273,6 +283,13 @@ async def set_phone(db: Database, account_id: int, phone: str | None) -> Account
     if account is None:
         raise AccountNotFound(str(account_id))
     return account
+
+
+async def set_tariff(db: Database, account_id: int, tariff: str) -> Account:
+    """By which price list it pays from its next call on. Raises TariffNotFound, AccountNotFound."""
+    if await db.value(SET_TARIFF, {"account_id": account_id, "tariff": tariff}) is None:
+        raise TariffNotFound()
+    return await get(db, account_id)
 
 
 async def set_control(db: Database, account_id: int, *, moderated: bool, caps: Sequence[Cap]) -> Account:

@@ -1,10 +1,14 @@
-"""Which numbers must not be called, whoever asks? Looked up again in the statement that places a leg."""
+"""Which numbers must not be called, whoever asks? Looked up again in the statement that places a leg.
+
+Each account has a list of its own, and the installation has one for all of them.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
+from zvonar.core.errors import NotFound
 from zvonar.store.db import Database
 
 # One number of one account, until a time or for good.
@@ -126,3 +130,32 @@ async def each(db: Database, account_id: int, *, page: int = 2000) -> AsyncItera
     ):
         yield found
         after = found[-1].phone
+
+
+# What binds every account.
+PUT_GLOBALLY = """
+INSERT INTO global_stop_list (phone, reason, created_at) VALUES (%(phone)s, %(reason)s, %(now)s)
+ON CONFLICT (phone) DO UPDATE SET reason = excluded.reason
+"""
+DELETE_GLOBALLY = "DELETE FROM global_stop_list WHERE phone = %(phone)s"
+GLOBALLY = "SELECT phone, reason, NULL::timestamptz AS until, created_at FROM global_stop_list ORDER BY phone"
+
+
+class NotStopped(NotFound):
+    """This number is not on the installation's stop list."""
+
+
+async def put_globally(db: Database, phone: str, *, reason: str | None, now: datetime) -> None:
+    """Stop calls of every account to an E.164 number."""
+    await db.execute(PUT_GLOBALLY, {"phone": phone, "reason": reason, "now": now})
+
+
+async def delete_globally(db: Database, phone: str) -> None:
+    """Let accounts call an E.164 number again, as far as their own lists do. Raises NotStopped."""
+    if await db.execute(DELETE_GLOBALLY, {"phone": phone}) == 0:
+        raise NotStopped()
+
+
+async def globally(db: Database) -> list[Stopped]:
+    """The installation's list, by number."""
+    return await db.rows(Stopped, GLOBALLY)
