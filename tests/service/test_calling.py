@@ -5,6 +5,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -219,9 +220,10 @@ def asking(**reaction: Any) -> dict[str, Any]:
 
 
 def test_a_transfer_joins_both_and_records_both(service: House) -> None:
-    target = number(7)
+    target, subscriber = number(7), number(1)
+    employee = employed(service, {"full_name": "Иванов Иван", "phone": target})
     campaign = Campaign(service, "regular", record=True, **asking(transfer={"phone": target}))
-    row = campaign.call("call", number(1))
+    row = campaign.call("call", subscriber)
     assert (row["status"], row["dial_status"], row["button_num"]) == ("user", 5, 1)
     assert row["action_type"] == "call_phone"
     [element] = row["ivr_data"]
@@ -232,6 +234,93 @@ def test_a_transfer_joins_both_and_records_both(service: House) -> None:
     for name in (told["recording"], f"{row['call_id']}.1.1.wav"):
         assert (directory / name).stat().st_size > 1000
     assert town.invites(service.home / "town")[told["leg"]] == 1
+    reported(service, subscriber, target, employee, told)
+
+
+def employed(service: House, employee: dict[str, str]) -> int:
+    """Have an employee of the account; his id."""
+    file = service.room / "directory.json"
+    file.write_text(json.dumps({"employees": [employee]}))
+    [made] = service.json("directory", "load", service.account["account_id"], file)["employees"]
+    return int(made)
+
+
+def rpc(service: House, method: str, **params: Any) -> list[dict[str, Any]]:
+    """The data of a method of the Data API."""
+    now = datetime.now(UTC)
+    period = {
+        "date_from": f"{now - timedelta(days=1):%Y-%m-%d %H:%M:%S}",
+        "date_till": f"{now + timedelta(days=1):%Y-%m-%d %H:%M:%S}",
+    }
+    params = {"access_token": service.account["uis_access_token"], **period, **params}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{service.port}/v2.0",
+        json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return list(json.loads(answer.read())["result"]["data"])
+
+
+def reported(service: House, subscriber: str, target: str, employee: int, told: dict[str, Any]) -> None:
+    """The session and its legs, as the report has them, are what happened on the line."""
+    phone = subscriber.removeprefix("+")
+    mine = {"field": "contact_phone_number", "operator": "=", "value": phone}
+    durations = [
+        "wait_duration",
+        "total_wait_duration",
+        "talk_duration",
+        "clean_talk_duration",
+        "total_duration",
+    ]
+    who = [f"{which}_{what}_employee_id" for which in ("first", "last") for what in ("answered", "talked")]
+    more = [
+        "id",
+        "is_transfer",
+        "is_lost",
+        "employees",
+        "operator_phone_number",
+        "finish_reason",
+        "call_records",
+    ]
+    fields = [*more, *durations, *who, "scenario_operations", "full_record_file_link"]
+    [row] = until(lambda: rpc(service, "get.calls_report", filter=mine, fields=fields), CALL)
+    expected = {
+        "is_transfer": True,
+        "is_lost": False,
+        "employees": [
+            {
+                "employee_id": employee,
+                "employee_full_name": "Иванов Иван",
+                "is_answered": True,
+                "is_talked": True,
+            }
+        ],
+        "operator_phone_number": target.removeprefix("+"),
+        "finish_reason": "operator_answer",
+        **dict.fromkeys(who, employee),
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert [one["name"] for one in row["scenario_operations"]] == ["1", "transfer"]
+    # He talked from the employee's answer on, and waited until then.
+    assert row["wait_duration"] >= int(told["answered"])
+    assert abs(row["clean_talk_duration"] - (told["ended"] - told["answered"])) < 1
+    assert row["wait_duration"] + row["talk_duration"] == row["total_duration"]
+    assert row["total_wait_duration"] + row["clean_talk_duration"] == row["total_duration"]
+    session = {"field": "call_session_id", "operator": "=", "value": row["id"]}
+    first, second = rpc(service, "get.call_legs_report", filter=session)
+    assert (first["called_phone_number"], first["is_operator"], first["is_talked"]) == (phone, False, True)
+    assert (second["called_phone_number"], second["is_operator"]) == (target.removeprefix("+"), True)
+    assert (second["employee_id"], second["is_talked"]) == (employee, True)
+    assert second["call_records"] == row["call_records"]
+    [token] = row["call_records"]
+    for path in (f"/system/media/talk/{row['id']}/{token}/", f"/system/media/wav/{row['id']}/{token}/"):
+        status, sound_ = service.get(path)
+        assert status == 200
+        assert len(sound_) > 1000
+    status, whole = service.get(urllib.parse.urlsplit(row["full_record_file_link"]).path)
+    assert status == 200
+    assert len(whole) > 1000
 
 
 @pytest.mark.parametrize(("digit", "came_to"), [(2, "busy"), (4, "invalid_number")])
