@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from zvonar.dialects.uis import fields as catalogue
-from zvonar.dialects.uis import mgf_fields, mgf_rows
+from zvonar.dialects.uis import mgf_fields, mgf_rows, words
 from zvonar.dialects.uis.requests import calls_report, mgf_calls
 from zvonar.reports.evaluate import meets
 from zvonar.reports.fields import FIELDS as STORED
@@ -297,3 +297,97 @@ def test_mgf_filters_find_what_is_shown(house: House, peopled: Tenant) -> None:
             assert got == expected, filter
             checked += 1
     assert checked > 300
+
+
+WORDS: Final = {
+    "call_direction": words.DIRECTIONS,
+    "call_status": words.STATUSES,
+    "call_type": words.TYPES,
+    "call_finish_reason": words.REASONS,
+    "call_is_internal": words.INTERNAL,
+    "is_coach_handled_call": words.YES_NO,
+    "is_blacklisted_phone": words.YES_NO,
+}
+SPANS: Final = ("00:00:00", "00:00:01", "00:00:07", "00:01:00", "00:05:00")
+MGF_TEXTS: Final = ("virtual_phone_number", "contact_phone_number", "employees")
+
+
+def mgf_simple(dice: random.Random) -> dict[str, Any]:
+    kind = dice.random()
+    if kind < 0.4:
+        name = dice.choice(list(WORDS))
+        known = dice.choice(list(WORDS[name].items()))
+        value = known[0] if known[1] is None else dice.choice(known)
+        operator = dice.choice(("=", "!=", "in", "not_in"))
+        return {"field": name, "operator": operator, "value": [value] if "in" in operator else value}
+    if kind < 0.7:
+        name = dice.choice(("call_total_duration", "call_talk_duration", "call_await_talk_duration"))
+        return {
+            "field": name,
+            "operator": dice.choice(("=", "!=", "<", ">", "<=", ">=")),
+            "value": dice.choice(SPANS),
+        }
+    if kind < 0.85:
+        name = dice.choice(("call_start_time", "call_start_date_time"))
+        clock = f"12:00:{dice.randint(0, 59):02}"
+        value = clock if name == "call_start_time" else f"2026-11-22 {clock}"
+        return {"field": name, "operator": dice.choice(("<", ">", "<=", ">=")), "value": value}
+    return {
+        "field": dice.choice(MGF_TEXTS),
+        "operator": dice.choice(("=", "ilike", "not_ilike", "like")),
+        "value": dice.choice(("7900", "%7495%", "АННА", "Анна", "79001234567", "nobody")),
+    }
+
+
+def mgf_fits(filter: dict[str, Any], row: dict[str, Any]) -> bool:
+    if "filters" in filter:
+        parts = [mgf_fits(one, row) for one in filter["filters"]]
+        return not parts or (any(parts) if filter.get("condition") == "or" else all(parts))
+    name, operator, value = filter["field"], filter["operator"], filter["value"]
+    shown = row[name]
+    if name in WORDS:
+        if shown is None:
+            return False
+        wanted = value if isinstance(value, list) else [value]
+        # 0 == False is not meant, and no word is a number.
+        found = any(one in (shown["value"], shown["value_id"]) and one is not None for one in wanted)
+        return found == (operator in ("=", "in"))
+    if name == "contact_phone_number":
+        shown = shown["value"]
+    if name == "employees":
+        # Any of the names is so; `not_`: none of them is, and nobody is none.
+        found = any(likeness(operator.removeprefix("not_"), one, value) for one in shown or ())
+        return found != operator.startswith("not_")
+    if shown is None:
+        return False
+    if name in MGF_TEXTS:
+        return likeness(operator, shown, value)
+    return compared(operator, shown, value)
+
+
+def likeness(operator: str, shown: str, value: str) -> bool:
+    """A pattern without a sign for anything may stand anywhere."""
+    return compared(operator, shown, value if operator == "=" or "%" in value else f"%{value}%")
+
+
+def test_trees_of_mgf_filters_find_what_a_naive_look_finds(house: House, peopled: Tenant) -> None:
+    dice = random.Random(17)
+    known = {"account_id": peopled.account.account_id, "zone": ZoneInfo(ZONE), "link_base": ""}
+    asked = mgf_calls.read(params(report_id=1, fields=list(mgf_fields.DOCUMENTED)), **known)
+    render = mgf_rows.renderer(asked.fields, {})
+    rows = [msgspec.json.decode(render(msgspec.json.encode(row))) for row in read(house, asked.query)]
+    told = 0
+    for _ in range(800):
+        parts = [
+            mgf_simple(dice)
+            if dice.random() < 0.7
+            else {"condition": dice.choice(("and", "or")), "filters": [mgf_simple(dice) for _ in range(2)]}
+            for _ in range(dice.randint(1, 3))
+        ]
+        filter = {"condition": dice.choice(("and", "or")), "filters": parts}
+        query = mgf_calls.read(params(report_id=1, fields=["communication_id"], filter=filter), **known).query
+        got = [row["communication_id"] for row in read(house, query)]
+        expected = [row["communication_id"] for row in rows if mgf_fits(filter, row)]
+        assert got == expected, filter
+        told += 0 < len(expected) < ROWS
+    assert told > 200
