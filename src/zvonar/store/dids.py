@@ -39,15 +39,30 @@ class _Row(Struct, frozen=True, kw_only=True):
         return Did(phone=self.phone, account_id=self.account_id, greeting=greeting)
 
 
-# A number of one account is never given to another by this.
+# A number of one account is never given to another by this. Reports name it from now on.
 PUT = """
-INSERT INTO dids (phone, account_id, greeting, created_at)
-VALUES (%(phone)s, %(account_id)s, %(greeting)s, %(now)s)
-ON CONFLICT (phone) DO UPDATE SET greeting = excluded.greeting WHERE dids.account_id = excluded.account_id
-RETURNING phone, account_id, greeting
+WITH given AS (
+    INSERT INTO dids (phone, account_id, greeting, created_at)
+    VALUES (%(phone)s, %(account_id)s, %(greeting)s, %(now)s)
+    ON CONFLICT (phone) DO UPDATE SET greeting = excluded.greeting WHERE dids.account_id = excluded.account_id
+    RETURNING phone, account_id, greeting
+), named AS (
+    INSERT INTO virtual_numbers (account_id, phone, created_at) SELECT account_id, phone, %(now)s FROM given
+    ON CONFLICT (account_id, phone) DO UPDATE SET is_active = true
+)
+SELECT phone, account_id, greeting FROM given
 """
 
-REMOVE = "DELETE FROM dids WHERE account_id = %(account_id)s AND phone = %(phone)s"
+# Reports go on naming it: sessions had it.
+REMOVE = """
+WITH gone AS (
+    DELETE FROM dids WHERE account_id = %(account_id)s AND phone = %(phone)s RETURNING account_id, phone
+), named AS (
+    UPDATE virtual_numbers v SET is_active = false FROM gone
+    WHERE v.account_id = gone.account_id AND v.phone = gone.phone
+)
+SELECT count(*) FROM gone
+"""
 
 OF_ACCOUNT = "SELECT phone, account_id, greeting FROM dids WHERE account_id = %(account_id)s ORDER BY phone"
 
@@ -67,7 +82,7 @@ async def put(db: Database, account_id: int, phone: str, greeting: Greeting | No
 
 async def remove(db: Database, account_id: int, phone: str) -> None:
     """Take a number from an account. Raises DidNotFound."""
-    if await db.execute(REMOVE, {"account_id": account_id, "phone": phone}) == 0:
+    if not await db.value(REMOVE, {"account_id": account_id, "phone": phone}):
         raise DidNotFound()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.dialects.conftest import MENU
 
-from zvonar.store import directories, scenarios
+from zvonar.store import dids, directories, scenarios
 
 from .rpc import error, result
 
@@ -52,6 +52,26 @@ def test_every_directory_lists_its_own(house: House, filled: Tenant) -> None:
     assert campaign["id"] == scenario["id"]
     assert campaign["name"] == scenario["name"] == "Опрос"
     assert result(house, filled, "get.customer_users")["data"] == []
+
+
+def test_numbers_on_which_an_account_is_called_are_its_virtual_numbers(house: House, tenant: Tenant) -> None:
+    account_id, other = tenant.account.account_id, house.tenant()
+    phone = f"+7000{account_id:07}"
+
+    def listed(whose: Tenant) -> list[tuple[str, str]]:
+        rows = result(house, whose, "get.virtual_numbers")["data"]
+        return [(row["virtual_phone_number"], row["status"]) for row in rows]
+
+    for _ in range(2):
+        house.run(dids.put(house.db, account_id, phone, None, now=house.clock))
+        assert listed(tenant) == [(phone.removeprefix("+"), "active")]
+    with pytest.raises(dids.DidTaken):
+        house.run(dids.put(house.db, other.account.account_id, phone, None, now=house.clock))
+    assert listed(other) == []
+    house.run(dids.remove(house.db, account_id, phone))
+    assert listed(tenant) == [(phone.removeprefix("+"), "inactive")]
+    with pytest.raises(dids.DidNotFound):
+        house.run(dids.remove(house.db, account_id, phone))
 
 
 def test_nobody_lists_anothers(house: House, filled: Tenant) -> None:
