@@ -32,7 +32,8 @@ _LIBRARY: Final = "phonenumbers.geodata"
 
 async def prepare() -> None:
     """Read the plan, in a thread, where that was not done yet."""
-    await asyncio.to_thread(_prefixes)
+    if not _prefixes.cache_info().currsize:
+        await asyncio.to_thread(_prefixes)
 
 
 def region_of(digits: str) -> Region | None:
