@@ -73,6 +73,13 @@ def main(
         list[str] | None, typer.Argument(help=f"Some of {', '.join(BENCHES)}; all by default.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the rows go.", dir_okay=False)] = RESULTS,
+    only: Annotated[
+        str,
+        typer.Option(
+            help="Of uis_reports: a pattern of what is measured, such as 'big: * 1 at once', 'big page', 'others' or"
+            " 'http'. Other rows of the file stay."
+        ),
+    ] = "*",
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Short rounds: whether it measures, not how fast.")
     ] = False,
@@ -88,12 +95,12 @@ def main(
     failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            for some in _measured(made, wanted, tiny=tiny):
+            for some in _measured(made, wanted, only=only, tiny=tiny):
                 figures += some
     except (NotMeasured, ZvonarError) as exc:
         failure = exc
     # What was measured before a failure is still worth its minutes.
-    write(figures, out)
+    write(figures, out, keep=only != "*")
     # A file or a pipe has no width of its own, and a wrapped table is no table.
     show(figures, Console(width=None if sys.stdout.isatty() else 110))
     if failure is not None:
@@ -101,7 +108,7 @@ def main(
         raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[Figure]]:
+def _measured(made: Ground, wanted: list[str], *, only: str, tiny: bool) -> Iterator[list[Figure]]:
     if "lease" in wanted:
         yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "callo_add" in wanted:
@@ -127,7 +134,7 @@ def _measured(made: Ground, wanted: list[str], *, tiny: bool) -> Iterator[list[F
         # A cluster of its own, which is kept: it takes minutes to make.
         with uis_store.store(TINY_SESSIONS if tiny else SESSIONS, made.report) as kept:
             if "uis_reports" in wanted:
-                yield uvloop.run(uis_reports.measure(kept, made.report, tiny=tiny))
+                yield uvloop.run(uis_reports.measure(kept, made.report, only=only, tiny=tiny))
             if "uis_writes" in wanted:
                 yield uvloop.run(uis_writes.measure(kept, made.report, seconds=2.0 if tiny else 15.0))
     if {"memory", "callo_import", "dial", "ivr", "flashcall"} & set(wanted):

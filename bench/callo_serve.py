@@ -1,4 +1,4 @@
-"""Who answers the benchmark's requests? `python -m bench.callo_serve ours|bare DSN PORT`: the APIs, or the least."""
+"""Who answers the benchmark's requests? `python -m bench.callo_serve WHAT DSN PORT`: ours, bare, or reports."""
 
 import asyncio
 import sys
@@ -17,6 +17,10 @@ from zvonar.dialects.amocrm import routes as amocrm
 from zvonar.dialects.autocall import routes as autocall
 from zvonar.dialects.callo import routes as callo
 from zvonar.dialects.callo.media import Media
+from zvonar.dialects.uis import routes as uis
+from zvonar.reports import postgres
+from zvonar.reports.postgres import PostgresReportStore
+from zvonar.reports.writing import Writer
 from zvonar.service import logs
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import Converter
@@ -36,8 +40,12 @@ RETURNING call_id
 """
 
 
-def application(what: str, db: Database) -> Litestar:
-    """The dialects over this database, or one bare handler."""
+def application(what: str, db: Database, reports: Database) -> Litestar:
+    """The dialects over this database, that of reports, or one bare handler."""
+    if what == "reports":
+        store = PostgresReportStore(reports, remembered=0)
+        service = uis.Service(db=db, reports=store, writer=Writer(db), now=now)
+        return Litestar(uis.routes(service), openapi_config=None, logging_config=None)
     if what == "ours":
         media = _silent(db)
         routes = [
@@ -74,9 +82,12 @@ def _silent(db: Database) -> Media:
 
 async def serve(what: str, dsn: str, port: int) -> None:
     """As the role of the API serves."""
-    async with Database(dsn, size=12) as db:
+    async with (
+        Database(dsn, size=12) as db,
+        Database(dsn, size=postgres.CONNECTIONS, session=postgres.SESSION) as reports,
+    ):
         config = uvicorn.Config(
-            application(what, db),
+            application(what, db, reports),
             host="127.0.0.1",
             port=port,
             access_log=False,

@@ -98,9 +98,14 @@ def percentile(values: Iterable[float], percent: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
-def write(figures: Sequence[Figure], path: Path) -> None:
-    """One JSON object a line."""
-    path.write_bytes(b"".join(msgspec.json.encode(figure.row) + b"\n" for figure in figures))
+def write(figures: Sequence[Figure], path: Path, *, keep: bool = False) -> None:
+    """One JSON object a line; `keep`: after those of the file that were not measured again."""
+    rows = [figure.row for figure in figures]
+    if keep and path.exists():
+        again = {(row.bench, row.case) for row in rows}
+        before = [msgspec.json.decode(line, type=Row) for line in path.read_bytes().splitlines()]
+        rows = [row for row in before if (row.bench, row.case) not in again] + rows
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
 
 def show(figures: Sequence[Figure], console: Console) -> None:

@@ -1,28 +1,37 @@
 """What does a report cost beside the best SQL that a hand can write for it, on the same tables?
 
-Ours is a whole report: a place, the total, the page as JSON. By hand it is the count and the page of that one question,
-its codes and plans known, over the same driver. Totals that were counted before are not remembered here. CPU is that
-of PostgreSQL's backends and of this process; wall is what a client waits.
+Ours is a whole report: a place, the total, the page as JSON. By hand it is the count and the page of that one question
+as prepared statements, its codes known, planned for its values or once for all, whichever is faster, over the same
+driver. Totals that were counted before are not remembered here. CPU is that of PostgreSQL's backends and of this
+process; wall is what a client waits. Over HTTP the key, the points and the way there and back come on top.
 """
 
 import asyncio
 import contextlib
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
+from fnmatch import fnmatch
 from typing import Any, LiteralString
 
+import msgspec
 import psutil
 import psycopg
 from msgspec import Struct
 
-from bench.results import Figure, figure, percentile
+from bench import http
+from bench.results import Figure, NotMeasured, figure, percentile
 from bench.uis_store import BIG, FIELDS, MEDIAN, SINCE, UNTIL, Store, backend_cpu, own_cpu
+from zvonar.dialects.uis.who import KEY_KIND
 from zvonar.reports import postgres
 from zvonar.reports.conditions import column_of
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.reports.query import Compare, Filter, JsonMatch, Op, Order, Query, Tree
+from zvonar.store.accounts import hash_key
 from zvonar.store.db import Database
 
+PLANS: tuple[LiteralString, ...] = ("force_custom_plan", "force_generic_plan")
 AT_MOST = 1.3  # of SQL by hand
 PAGE_AT_MOST = 1.5  # of COPY
 DELAY = 100.0  # ms that others may wait for a heavy report
@@ -199,6 +208,23 @@ class Asking:
         cursor = await connection.execute(page, given)
         return sum(len(row) for (row,) in await cursor.fetchall())
 
+    async def plan(self, params: dict[str, Any], case: Case) -> None:
+        """Plan by hand as this case is answered fastest."""
+        took: dict[LiteralString, float] = {}
+        for plans in PLANS:
+            await self._planned(self._hand[:1], plans)
+            for _ in range(4):
+                began = time.perf_counter()
+                await self.hand(0, params, case)
+                took[plans] = min(took.get(plans, 1e9), time.perf_counter() - began)
+        await self._planned(self._hand, min(took, key=lambda plans: took[plans]))
+
+    async def _planned(
+        self, connections: Sequence[psycopg.AsyncConnection[Any]], plans: LiteralString
+    ) -> None:
+        for connection in connections:
+            await connection.execute("SELECT set_config('plan_cache_mode', %s, false)", (plans,))
+
     def _pids(self) -> list[int]:
         return [child.pid for child in self._postmaster.children()]
 
@@ -230,15 +256,22 @@ async def _asking(store: Store, clients: int) -> AsyncIterator[Asking]:
         db = await stack.enter_async_context(Database(store.dsn, size=clients, session=postgres.SESSION))
         hand = [
             await stack.enter_async_context(
-                await psycopg.AsyncConnection.connect(store.dsn, autocommit=True, options=postgres.SESSION)
+                await psycopg.AsyncConnection.connect(
+                    store.dsn, autocommit=True, options=postgres.SESSION, prepare_threshold=1
+                )
             )
             for _ in range(clients)
         ]
         yield Asking(store, db, hand)
 
 
-async def measure(store: Store, report: Callable[[str], None], *, tiny: bool = False) -> list[Figure]:
-    """Every case for the biggest and the median account, alone and eight at once; a big page; others meanwhile."""
+async def measure(
+    store: Store, report: Callable[[str], None], *, only: str = "*", tiny: bool = False
+) -> list[Figure]:
+    """Every case for the biggest and the median account, alone and eight at once; a big page; others meanwhile.
+
+    `only`: a pattern of what is measured, such as `big: * 1 at once`.
+    """
     figures: list[Figure] = []
     runs, rounds = (1, 2) if tiny else (7, 4)
     async with _asking(store, 8) as asking:
@@ -246,17 +279,26 @@ async def measure(store: Store, report: Callable[[str], None], *, tiny: bool = F
             params = await asking.prepare(account)
             for case in cases(account):
                 for clients in (1, 8):
-                    report(f"uis_reports: {called}, {case.name}, {clients} at once")
-                    figures += await _compared(asking, account, called, case, params, clients, runs, rounds)
-        figures += await _page(asking, runs, rounds)
-        figures += await _others(asking, seconds=0.5 if tiny else 6.0)
+                    what = f"{called}: {case.name}, {clients} at once"
+                    if fnmatch(what, only):
+                        report(f"uis_reports: {what}")
+                        figures += await _compared(asking, account, what, case, params, clients, runs, rounds)
+        if fnmatch("big page", only):
+            figures += await _page(asking, runs, rounds)
+        if fnmatch("others", only):
+            figures += await _others(asking, seconds=0.5 if tiny else 6.0)
+        if fnmatch("http", only):
+            report("uis_reports: over HTTP")
+            figures += await _over_http(asking, store, 2 if tiny else 60)
+    if not figures:
+        raise NotMeasured(f"No report is called {only}.")
     return figures
 
 
 async def _compared(
     asking: Asking,
     account: int,
-    called: str,
+    what: str,
     case: Case,
     params: dict[str, Any],
     clients: int,
@@ -265,6 +307,7 @@ async def _compared(
 ) -> list[Figure]:
     ours: list[Side] = []
     hands: list[Side] = []
+    await asking.plan(params, case)
     # In turn, because a neighbour may be noisy for a while; the first round warms both.
     times = runs if account == BIG else runs * 4
     for turn in range(rounds):
@@ -280,7 +323,7 @@ async def _compared(
     return [
         figure(
             "uis_reports",
-            f"{called}: {case.name}, {clients} at once, {kind}",
+            f"{what}, {kind}",
             [value for side in ours for value in getattr(side, kind)],
             "ms",
             [value for side in hands for value in getattr(side, kind)],
@@ -375,3 +418,77 @@ async def _others(asking: Asking, *, seconds: float) -> list[Figure]:
 async def _again(asking: Asking, case: Case) -> None:
     while True:
         await asking.ours(BIG, case)
+
+
+# Accounts for the sessions, so that they can be asked for with a key.
+ACCOUNT = """
+INSERT INTO accounts (account_id, name, currency, timezone, countries, tariff_id)
+OVERRIDING SYSTEM VALUE SELECT %(account)s, 'bench ' || %(account)s, 'RUB', 'UTC', '{RU}', min(tariff_id) FROM tariffs
+ON CONFLICT DO NOTHING
+"""
+KEY = "INSERT INTO keys (key_hash, account_id, kind) VALUES (%(key)s, %(account)s, %(kind)s)"
+
+
+async def _over_http(asking: Asking, store: Store, runs: int) -> list[Figure]:
+    """The same questions over HTTP, beside SQL by hand: what a client waits."""
+    figures: list[Figure] = []
+    with http.server("reports", store.dsn) as port:
+        wire = await http.connect(port)
+        for account, called in ((BIG, "big"), (MEDIAN, "median")):
+            token = uuid.uuid4().hex
+            params = await asking.prepare(account)
+            async with await psycopg.AsyncConnection.connect(store.dsn, autocommit=True) as connection:
+                await connection.execute(ACCOUNT, {"account": account})
+                key = {"key": hash_key(token), "account": account, "kind": KEY_KIND}
+                await connection.execute(KEY, key)
+                for case in cases(account):
+                    if case.name not in ("page 1", "phone ="):
+                        continue
+                    # An account has fewer points a minute than this takes.
+                    await connection.execute("DELETE FROM rate_limits")
+                    await asking.plan(params, case)
+                    request = http.json("/v2.0", _request(token, case), key=token)
+                    waited, alone, hands = [], [], []
+                    for _ in range(runs):
+                        began = time.perf_counter()
+                        answer = await wire.ask(request)
+                        waited.append((time.perf_counter() - began) * 1000)
+                        if b'"result"' not in answer.body[:200]:
+                            raise NotMeasured(f"A report was refused: {answer.body[:200]!r}")
+                        began = time.perf_counter()
+                        await asking.ours(account, case)
+                        alone.append((time.perf_counter() - began) * 1000)
+                        began = time.perf_counter()
+                        await asking.hand(0, params, case)
+                        hands.append((time.perf_counter() - began) * 1000)
+                    what = f"{called}: {case.name} over HTTP"
+                    figures.append(figure("uis_reports", f"{what}, wall", waited, "ms", hands))
+                    extra = [one - other for one, other in zip(waited, alone, strict=True)]
+                    figures.append(
+                        figure("uis_reports", f"{what}, what HTTP, key and points add", extra, "ms")
+                    )
+    return figures
+
+
+def _request(token: str, case: Case) -> bytes:
+    """The case as a client asks for it."""
+    params: dict[str, Any] = {
+        "access_token": token,
+        "date_from": _moment(SINCE),
+        "date_till": _moment(UNTIL),
+        "limit": case.limit,
+        "offset": case.offset,
+        "fields": FIELDS,
+        "sort": [{"field": one.field, "order": "desc" if one.descending else "asc"} for one in case.order],
+    }
+    if isinstance(case.filter, Compare):
+        params["filter"] = {
+            "field": case.filter.field,
+            "operator": str(case.filter.op),
+            "value": case.filter.value,
+        }
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": "get.calls_report", "params": params})
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}"
