@@ -1,9 +1,9 @@
 """What does a report cost beside the best SQL that a hand can write for it, on the same tables?
 
 Ours is a whole report: a place, the total, the page as JSON. By hand it is the count and the page of that one question
-as prepared statements, its codes known, planned for its values or once for all, whichever is faster, over the same
-driver. Totals that were counted before are not remembered here. CPU is that of PostgreSQL's backends and of this
-process; wall is what a client waits. Over HTTP the key, the points and the way there and back come on top.
+as prepared statements that make the same JSON, its codes known, planned for its values or once for all, whichever is
+faster, over the same driver. Totals that were counted before are not remembered here. CPU is that of PostgreSQL's
+backends and of this process; wall is what a client waits. Over HTTP the key, the points and the way come on top.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from zvonar.reports import postgres
 from zvonar.reports.conditions import column_of
 from zvonar.reports.postgres import PostgresReportStore
 from zvonar.reports.query import Compare, Filter, JsonMatch, Op, Order, Query, Tree
+from zvonar.reports.shown import columns
 from zvonar.store.accounts import hash_key
 from zvonar.store.db import Database
 
@@ -36,6 +37,9 @@ AT_MOST = 1.3  # of SQL by hand
 PAGE_AT_MOST = 1.5  # of COPY
 DELAY = 100.0  # ms that others may wait for a heavy report
 CALM_MB = 16.0  # that a page of any size may add to the process
+
+ZONE = "Europe/Moscow"
+LINKS = "https://zvonar.example"
 
 LOST = Compare(field="is_lost", op=Op.eq, value=True)
 INBOUND = Compare(field="direction", op=Op.eq, value="in")
@@ -123,6 +127,11 @@ def _shown() -> LiteralString:
     return ", ".join(parts)
 
 
+def _same() -> LiteralString:
+    """What is shown, in the form in which reports show it: the same JSON is asked of both."""
+    return columns(FIELDS, link_base=LINKS).text.replace("%s", "%(links)s")
+
+
 PERIOD: LiteralString = (
     "f.account_id = %(account)s AND f.start_time >= %(since)s AND f.start_time < %(until)s"
 )
@@ -140,7 +149,7 @@ def by_hand(case: Case) -> tuple[LiteralString, LiteralString]:
         + " LIMIT %(limit)s OFFSET %(offset)s"
     )
     rows: LiteralString = (
-        "SELECT (SELECT row_to_json(x)::text FROM (SELECT " + _shown() + " FROM report_rows r"
+        "SELECT (SELECT row_to_json(x)::text FROM (SELECT " + _same() + " FROM report_rows r"
         " WHERE r.account_id = %(account)s AND r.start_time = k.start_time AND r.session_id = k.session_id"
         " AND r.start_time >= %(since)s AND r.start_time < %(until)s) x)"
         " FROM (" + keys + ") k"
@@ -152,7 +161,7 @@ def asked(account: int, case: Case) -> Query:
     """The report, as a dialect asks for it."""
     return Query(
         account_id=account,
-        zone="Europe/Moscow",
+        zone=ZONE,
         since=SINCE,
         until=UNTIL,
         filter=case.filter,
@@ -160,7 +169,7 @@ def asked(account: int, case: Case) -> Query:
         fields=FIELDS,
         limit=case.limit,
         offset=case.offset,
-        link_base="https://zvonar.example",
+        link_base=LINKS,
     )
 
 
@@ -192,7 +201,7 @@ class Asking:
     async def prepare(self, account: int) -> dict[str, Any]:
         """What a hand knows before."""
         words = "SELECT array_agg(word_id) FROM report_words WHERE account_id = %s AND word LIKE %s"
-        params: dict[str, Any] = {"account": account, "since": SINCE, "until": UNTIL}
+        params: dict[str, Any] = {"account": account, "since": SINCE, "until": UNTIL, "links": LINKS + "/"}
         for name, like in (("inbound", "in"), ("campaigns", "utm_campaign % 1%")):
             cursor = await self._hand[0].execute(words, (account, like))
             (found,) = await cursor.fetchone() or ([],)
@@ -257,7 +266,10 @@ async def _asking(store: Store, clients: int) -> AsyncIterator[Asking]:
         hand = [
             await stack.enter_async_context(
                 await psycopg.AsyncConnection.connect(
-                    store.dsn, autocommit=True, options=postgres.SESSION, prepare_threshold=1
+                    store.dsn,
+                    autocommit=True,
+                    options=f"{postgres.SESSION} -c timezone={ZONE}",
+                    prepare_threshold=1,
                 )
             )
             for _ in range(clients)

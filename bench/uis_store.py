@@ -7,9 +7,9 @@ leaves a month that is over. The cluster stays in the temporary directory, by si
 import contextlib
 import getpass
 import hashlib
-import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
@@ -313,5 +313,4 @@ def backend_cpu(pids: list[int]) -> dict[int, float]:
 
 def own_cpu() -> float:
     """Seconds of processor that this process has used."""
-    times = os.times()
-    return times.user + times.system
+    return time.process_time()

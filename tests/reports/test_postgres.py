@@ -23,6 +23,7 @@ from zvonar.reports.query import (
     ReportTooSlow,
 )
 from zvonar.reports.sql import Sql
+from zvonar.store.db import Database
 
 if TYPE_CHECKING:
     from tests.reports.conftest import World
@@ -220,6 +221,44 @@ def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -
     limit = plan.index("Limit")
     assert "report_rows" not in plan[limit : plan.index("SubPlan", limit)], plan
     assert "report_rows" in plan
+
+
+def test_a_pattern_over_words_leaves_rows_in_the_order_of_the_index(world: World, filled: int) -> None:
+    like = Compare(field="virtual_phone_number", op=Op.like, value="7495%")
+    query = asked(world, filled, filter=like, order=(Order(field="start_time", descending=True),))
+    statement = page(query, postgres._where(query))
+
+    async def work() -> str:
+        async with world.db.connection() as connection:
+            cursor = await connection.execute("EXPLAIN " + statement.text, statement.params)
+            return "\n".join(line for (line,) in await cursor.fetchall())
+
+    plan = world.run(work())
+    assert "hashed SubPlan" in plan
+    assert "Join" not in plan, "a join would have to be sorted again"
+
+
+def test_a_plan_that_is_kept_answers_for_other_values(dsn: str, world: World, filled: int) -> None:
+    small = world.account()
+    world.put(*(row(world, small, n) | {"session_id": 60_000 + n} for n in range(4)))
+    kept = """SELECT coalesce(sum(generic_plans), 0)::integer FROM pg_prepared_statements
+        WHERE statement LIKE '%%report_filters%%'"""
+
+    async def work() -> tuple[list[tuple[int, int]], Any]:
+        found = []
+        async with Database(dsn, size=1, session=postgres.SESSION) as db:
+            store = PostgresReportStore(db, remembered=0)
+            for account, days in ((filled, 365), (small, 365), (small, 0), (filled, 365), (filled, 0)):
+                lost = Compare(field="is_lost", op=Op.eq, value=True)
+                query = asked(world, account, filter=lost)
+                until = world.now - timedelta(days=20) + timedelta(days=days, seconds=1)
+                async with store.report(Query(**{**_fields(query), "until": until})) as report:
+                    found.append((report.total, sum([len(chunk) async for chunk in report.rows])))
+            return found, await db.value(kept)
+
+    found, plans = world.run(work())
+    assert found == [(40, 10), (2, 2), (1, 1), (40, 10), (1, 1)]
+    assert plans >= 3
 
 
 def test_a_report_reads_one_moment_and_writes_nothing(world: World) -> None:

@@ -44,6 +44,7 @@ SESSION: LiteralString = (
 )
 CONNECTIONS = 8  # of one process
 AT_ONCE = 4  # reports of one account that run at once, whatever process reads them
+PLANS = 16  # that a connection keeps; one of a year's months takes a megabyte
 CHUNK = 100  # rows
 WHOLE = 200  # rows of a page that is small enough to be read at once
 _PATIENCE = 0.05  # seconds between looks whether another report of the account has ended
@@ -59,19 +60,32 @@ SELECT set_config('statement_timeout', %s, false), set_config('timezone', %s, fa
 # often the months of the period have changed so far; the total is counted where there is a place and the one that is
 # remembered is of another revision. Every row of the page comes with them; without rows they come alone.
 TOTAL: LiteralString = "SELECT m.revision, CASE WHEN m.free AND m.revision IS DISTINCT FROM %s THEN ("
-PLACE: LiteralString = """) END, p.row FROM (
+REVISION: LiteralString = """) END, p.row FROM (
     SELECT free, CASE WHEN free THEN (SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
         WHERE account_id = %s AND month >= %s::date AND month < %s) END AS revision
-    FROM (SELECT coalesce((
-        SELECT true FROM generate_series(1, %s) place
-        WHERE pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s * 100 + place)) LIMIT 1), false) AS free
-        OFFSET 0) a
-    OFFSET 0
-) m LEFT JOIN LATERAL ("""
-
+    FROM (SELECT """
+PLACE: LiteralString = "pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s))"
+PAGE: LiteralString = " AS free OFFSET 0) a OFFSET 0) m LEFT JOIN LATERAL ("
 
 # Revision, none without a place; the total, where it was counted; a row of the page as JSON, none without one.
 _Found: TypeAlias = tuple[int | None, int | None, bytes | None]
+
+
+class _Session:
+    """How a connection stands: what SET said last, and which statements it has had lately."""
+
+    def __init__(self) -> None:
+        self.set_up: tuple[str, str, str] | None = None
+        self._lately: OrderedDict[bytes, None] = OrderedDict()
+
+    def knows(self, statement: bytes) -> bool:
+        """Whether it has had this one before."""
+        known = statement in self._lately
+        self._lately[statement] = None
+        self._lately.move_to_end(statement)
+        if len(self._lately) > PLANS:
+            self._lately.popitem(last=False)
+        return known
 
 
 class _Bytes(Loader):
@@ -91,7 +105,7 @@ class PostgresReportStore:
         self._at_once = at_once
         self._room = remembered
         self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
-        self._set_up: WeakKeyDictionary[Connection, tuple[str, str, str]] = WeakKeyDictionary()
+        self._sessions: WeakKeyDictionary[Connection, _Session] = WeakKeyDictionary()
         # Who waits in this process needs no look at what runs in others.
         self._places: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -161,17 +175,26 @@ class PostgresReportStore:
             try:
                 cursor = psycopg.AsyncRawCursor[_Found](connection)
                 cursor.adapters.register_loader("text", _Bytes)
-                plans = "force_generic_plan" if _plain(query) else "force_custom_plan"
+                statement = asked.numbered()
+                session = self._sessions.get(connection)
+                if session is None:
+                    self._sessions[connection] = session = _Session()
+                    connection.prepared_max = PLANS
+                plans = (
+                    "force_generic_plan"
+                    if session.knows(statement) and _plain(query)
+                    else "force_custom_plan"
+                )
                 set_up = (f"{math.ceil(max(left, 0.001))}s", query.zone, plans)
-                if self._set_up.get(connection) != set_up:
+                if session.set_up != set_up:
                     await connection.execute(SET, set_up)
-                    self._set_up[connection] = set_up
+                    session.set_up = set_up
                 if query.limit <= WHOLE:
-                    await cursor.execute(asked.numbered(), asked.params)
+                    await cursor.execute(statement, asked.params)
                     found = await cursor.fetchall()
                     yield found[0], _page(found)
                     return
-                stream = cursor.stream(asked.numbered(), asked.params, size=CHUNK)
+                stream = cursor.stream(statement, asked.params, size=CHUNK)
                 try:
                     # What is wrong with a statement shows before its first row.
                     first = await anext(stream)
@@ -219,6 +242,8 @@ def _where(query: Query) -> Sql:
 def _plain(query: Query) -> bool:
     """Whether one plan is as good as any for such a report, whatever its values, so that none has to be made each time.
 
+    One for any values has all months in it, so it is made for what comes again only.
+
     It is where rows come from the period of the account or from those of a contact, which nobody's numbers change. It
     is not where ids in arrays could be looked up instead, or a dictionary has to be joined to all rows.
     """
@@ -256,7 +281,9 @@ def _whole(query: Query, where: Sql, total: Sql, known: tuple[int, int] | None, 
     """The statement of a report; `known`: a revision and the total that was counted then."""
     statement = Sql(TOTAL, (None if known is None else known[0],)) + total
     months = (query.account_id, month_of(query.since), query.until)
-    statement += Sql(PLACE, (*months, at_once, query.account_id))
+    # The first one that is free; the others are not even tried.
+    places = joined(" OR ", (Sql(PLACE, (query.account_id * 100 + n,)) for n in range(1, at_once + 1)))
+    statement += Sql(REVISION, months) + places + Sql(PAGE)
     return _among(query, statement + page(query, Sql("m.free AND ") + where) + Sql(") p ON true"))
 
 
