@@ -58,28 +58,28 @@ SHOWN = ("tags", "utm_campaign", "communication_comment", "sale_cost", "is_lost"
 
 def test_sessions_that_change_in_different_ways_do_so_at_once(world: World) -> None:
     account = world.account()
-    put(world, account, 50_000)
+    put(world, account, 850_000)
     changed = change(
         world,
-        Change(account_id=account, session_id=50_000, patch=lambda _: {"tags": [TAG], "sale_cost": "3"}),
-        Change(account_id=account, session_id=50_001, patch=lambda _: {"utm_campaign": "осень"}),
+        Change(account_id=account, session_id=850_000, patch=lambda _: {"tags": [TAG], "sale_cost": "3"}),
+        Change(account_id=account, session_id=850_001, patch=lambda _: {"utm_campaign": "осень"}),
     )
-    assert changed == {50_000, 50_001}
+    assert changed == {850_000, 850_001}
     _, (older, newer) = world.ask(account, SHOWN)
     assert older == {**newer, "tags": [], "utm_campaign": "осень", "sale_cost": 10.5}
     assert newer["tags"][0]["tag_id"] == 7
     assert (newer["sale_cost"], newer["utm_campaign"]) == (3, "весна")
     assert newer["communication_comment"] == "перезвонить"
-    assert world.ask(account, filter=TAGGED)[1] == [{"id": 50_000}]
+    assert world.ask(account, filter=TAGGED)[1] == [{"id": 850_000}]
     autumn = Compare(field="utm_campaign", op=Op.like, value="осень")
-    assert world.ask(account, filter=autumn)[1] == [{"id": 50_001}]
+    assert world.ask(account, filter=autumn)[1] == [{"id": 850_001}]
 
 
 def test_what_is_not_there_any_more_is_not_found_either(world: World) -> None:
     account = world.account()
-    put(world, account, 51_000, tags=[TAG])
+    put(world, account, 851_000, tags=[TAG])
     gone = {"tags": [], "utm_campaign": None, "sale_cost": None}
-    for session in (51_000, 51_001):
+    for session in (851_000, 851_001):
         change(world, Change(account_id=account, session_id=session, patch=lambda _: gone))
     assert world.ask(account, filter=TAGGED)[0] == 0
     spring = Compare(field="utm_campaign", op=Op.eq, value="весна")
@@ -103,37 +103,37 @@ def test_what_is_not_there_any_more_is_not_found_either(world: World) -> None:
 
 def test_a_narrow_row_that_says_the_same_is_not_written_again(world: World) -> None:
     account = world.account()
-    put(world, account, 52_000)
-    before = versions(world, 52_000)
+    put(world, account, 852_000)
+    before = versions(world, 852_000)
     phrases = [{"id": 1, "phrase": "алло", "start_time": None, "is_operator": True, "edited_phrase": None}]
-    assert world.change(account, 52_000, recognized_text=phrases) == {52_000}
-    spoken = versions(world, 52_000)
+    assert world.change(account, 852_000, recognized_text=phrases) == {852_000}
+    spoken = versions(world, 852_000)
     assert spoken[0] == before[0]
     assert spoken[1] != before[1]
-    assert world.change(account, 52_000, sale_cost="10.50") == {52_000}
-    assert versions(world, 52_000)[0] == before[0]
-    assert world.change(account, 52_000, sale_cost="11") == {52_000}
-    assert versions(world, 52_000)[0] != before[0]
+    assert world.change(account, 852_000, sale_cost="10.50") == {852_000}
+    assert versions(world, 852_000)[0] == before[0]
+    assert world.change(account, 852_000, sale_cost="11") == {852_000}
+    assert versions(world, 852_000)[0] != before[0]
 
 
 def test_a_patch_sees_the_columns_that_it_says_it_reads_and_what_the_one_before_it_did(world: World) -> None:
     account = world.account()
-    put(world, account, 53_000)
+    put(world, account, 853_000)
 
     def comment(row: dict[str, Any]) -> dict[str, Any]:
         return {"communication_comment": row["communication_comment"] + "!"}
 
     reads = ("communication_comment",)
-    twice = [Change(account_id=account, session_id=53_000, patch=comment, reads=reads) for _ in range(2)]
+    twice = [Change(account_id=account, session_id=853_000, patch=comment, reads=reads) for _ in range(2)]
     change(world, *twice)
     assert world.ask(account, SHOWN)[1][1]["communication_comment"] == "перезвонить!!"
     with pytest.raises(KeyError):
-        change(world, Change(account_id=account, session_id=53_000, patch=comment))
+        change(world, Change(account_id=account, session_id=853_000, patch=comment))
     assert world.ask(account, SHOWN)[1][1]["communication_comment"] == "перезвонить!!"
 
 
 def test_nobody_changes_another_accounts_session(world: World) -> None:
     account, other = world.account(), world.account()
-    put(world, account, 54_000)
-    assert world.change(other, 54_000, sale_cost="1") == set()
+    put(world, account, 854_000)
+    assert world.change(other, 854_000, sale_cost="1") == set()
     assert world.ask(account, ("sale_cost",))[1] == [{"sale_cost": 10.5}] * 2

@@ -240,7 +240,7 @@ def test_a_pattern_over_words_leaves_rows_in_the_order_of_the_index(world: World
 
 def test_a_plan_that_is_kept_answers_for_other_values(dsn: str, world: World, filled: int) -> None:
     small = world.account()
-    world.put(*(row(world, small, n) | {"session_id": 60_000 + n} for n in range(4)))
+    world.put(*(row(world, small, n) | {"session_id": 860_000 + n} for n in range(4)))
     kept = """SELECT coalesce(sum(generic_plans), 0)::integer FROM pg_prepared_statements
         WHERE statement LIKE '%%report_filters%%'"""
 
@@ -275,7 +275,7 @@ def test_a_report_reads_one_moment_and_writes_nothing(world: World) -> None:
 def test_the_next_report_over_a_connection_has_a_zone_and_a_time_of_its_own(world: World) -> None:
     account = world.account()
     start = world.now.replace(hour=12, minute=0, second=0, microsecond=0)
-    world.put(row(world, account, 0) | {"session_id": 40_000, "start_time": start})
+    world.put(row(world, account, 0) | {"session_id": 840_000, "start_time": start})
     shown = [
         world.ask(account, ("start_time",), zone=zone, deadline=deadline)[1][0]["start_time"][11:]
         for zone, deadline in (("Asia/Tokyo", 5.0), ("UTC", 5.0), ("Asia/Tokyo", 30.0), ("Asia/Tokyo", 30.0))
