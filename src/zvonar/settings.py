@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     keep_report_months: Annotated[int, Field(ge=0, le=1200)] = (
         0  # beside the current one; 0 keeps every session
     )
+    keep_recordings_days: Annotated[int, Field(ge=0, le=36500)] = 0  # 0 keeps every recording of a call
     sip_bind: str = "127.0.0.1"  # address that the gateway's SIP listens on
     external_address: str | None = None  # what carriers see when the gateway stands behind a NAT
     local_networks: Annotated[tuple[str, ...], NoDecode] = ()  # inside them it is not used

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zvonar.core.pool import drawn, ends_with, whole
+from zvonar.core.pool import drawn, ends_with, holds, some, whole
 
 entries = st.from_regex(r"\A\+[0-9]{5,7}X{0,5}\Z")
 pools = st.lists(entries, max_size=4)
@@ -40,3 +40,11 @@ def test_what_is_drawn_is_held(pool: list[str], seed: int) -> None:
 )
 def test_whole_are_the_entries_of_one_number(pool: list[str], expected: list[str]) -> None:
     assert whole(pool) == expected
+
+
+@given(pools, st.integers(1, 5))
+def test_some_of_a_pool_are_numbers_that_it_holds(pool: list[str], count: int) -> None:
+    told = some(pool, count)
+    assert bool(told) == bool(pool)
+    assert len(set(told)) == len(told) <= count or whole(pool)
+    assert all(holds(pool, number) for number in told)

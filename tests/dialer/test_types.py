@@ -424,6 +424,41 @@ async def test_a_subscriber_who_hangs_up_may_call_again(db: Database) -> None:
     assert (result(call), call.attempts) == ("answered/pin_ok/success", 2)
 
 
+@pytest.mark.parametrize(("code", "came_to"), [(None, "answered/pin_ok/success"), ("4321", "lost/none/None")])
+async def test_a_subscriber_who_was_on_the_line_when_his_dialer_died_has_called(
+    db: Database, code: str | None, came_to: str
+) -> None:
+    gateway = exchange()
+    world = await incoming(db, gateway, code=code, incoming=Incoming(answer=True))
+    (call,) = await world.calls()
+    gateway.durations["clip.wav"] = 60
+    async with dialling(db, gateway, drain=0.1):
+        line = gateway.arrive(call.phone, OURS)
+        async with asyncio.timeout(5):
+            await line.answered()
+    assert line.ended is None
+    async with dialling(db, gateway):
+        # Whoever has yet to enter his code may call again.
+        assert (await world.calls())[0].state == ("waiting" if code else "finished")
+    (call,) = await world.calls()
+    assert (result(call), line.ended is not None) == (came_to, True)
+    assert await db.value("SELECT sum(in_use) FROM trunks") == 0
+
+
+async def test_a_call_of_a_stranger_is_told_whole_when_its_dialer_died(db: Database) -> None:
+    gateway, world = exchange(), await World(db).settle()
+    await dids.put(db, world.account.account_id, OURS, Greeting(prompt=ASK), now=now())
+    gateway.durations["clip.wav"] = 60
+    async with dialling(db, gateway, drain=0.1):
+        line = gateway.arrive(caller := town(0), OURS)
+        async with asyncio.timeout(5):
+            await line.answered()
+    async with dialling(db, gateway):
+        told = await db.value("SELECT payload FROM outbox WHERE kind = 'inbound'")
+    assert (told["phone"], told["own_phone"], told["disposition"]) == (caller, OURS, "answered")
+    assert await db.value("SELECT facts ->> 'contact_phone' FROM ended_sessions") == caller
+
+
 async def test_a_call_that_nobody_confirms_expires(db: Database) -> None:
     gateway = exchange()
     world = await World(db).settle()

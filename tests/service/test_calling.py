@@ -163,11 +163,14 @@ def test_a_subscriber_who_calls_is_recognised_and_rejected(service: House) -> No
 
 def test_a_subscriber_who_calls_is_answered_where_the_campaign_says_so(service: House) -> None:
     phone = number(0)
-    campaign, call_id = awaited(service, phone, incoming={"answer": True})
+    campaign, call_id = awaited(service, phone, incoming={"answer": True}, record=True)
     received(service)
     seen = town_call(service, phone, OURS)
     assert seen["answered"]
-    assert campaign.ended(call_id)["status"] == "pincode_ok"
+    row = campaign.ended(call_id)
+    assert row["status"] == "pincode_ok"
+    with urllib.request.urlopen(row["recorded_audio"], timeout=10) as sound:
+        assert len(sound.read()) > 1000
 
 
 @pytest.mark.parametrize(("digits", "status"), [("4321#", "pincode_ok"), ("1111", "pincode_nook")])

@@ -35,10 +35,11 @@ def unclosed(file: Path) -> bytes:
     return whole
 
 
-async def test_a_closed_recording_is_served_as_it_is(served: Recordings, spool: Path) -> None:
-    whole = tone(spool / NAME, 1.0).read_bytes()
-    audio = await served.wav(NAME)
-    assert (audio.path, audio.size, audio.path.read_bytes()) == (spool / NAME, len(whole), whole)
+@pytest.mark.parametrize("name", [NAME, "gateway-1795720283.87.wav"])
+async def test_a_closed_recording_is_served_as_it_is(served: Recordings, spool: Path, name: str) -> None:
+    whole = tone(spool / name, 1.0).read_bytes()
+    audio = await served.wav(name)
+    assert (audio.path, audio.size, audio.path.read_bytes()) == (spool / name, len(whole), whole)
 
 
 async def test_a_recording_that_is_being_closed_is_waited_for(

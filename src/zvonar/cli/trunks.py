@@ -211,5 +211,7 @@ def call(
     if json:
         show(document, as_json=True, lines=str)
     if made.sip_code == 403:
-        fail("refused with SIP 403: in this release no number of ours takes calls that come in.")
+        fail(
+            "rejected with SIP 403, which is how a call confirms, and what callers of a number without a text hear."
+        )
     fail(f"not answered: SIP {made.sip_code or 'gave no status'}, cause {made.hangup_cause}.")

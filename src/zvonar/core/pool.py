@@ -26,6 +26,12 @@ def whole(pool: Sequence[str]) -> list[str]:
     return [entry for entry in pool if "X" not in entry]
 
 
+def some(pool: Sequence[str], count: int) -> list[str]:
+    """Up to so many numbers of the pool: the entries that are one number each, else the first of the others."""
+    spread = (filled(entry, number) for number in range(count) for entry in pool)
+    return (whole(pool) or list(dict.fromkeys(spread)))[:count]
+
+
 def filled(entry: str, number: int) -> str:
     """The `number`th caller ID of an entry: +7000999XXXX stands for ten thousand of them."""
     wild = entry.count("X")

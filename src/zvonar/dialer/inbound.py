@@ -9,6 +9,7 @@ shown.
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from math import ceil
 
 import msgspec
 import structlog
@@ -20,7 +21,7 @@ from zvonar.core.campaign import CallOverrides, Voice, script_of_type
 from zvonar.core.facts import CallFacts
 from zvonar.core.inbound import Received, forms
 from zvonar.core.leg import InboundLeg
-from zvonar.core.result import Disposition, Outcome, ScriptResult
+from zvonar.core.result import CallEnd, Disposition, Outcome, ScriptResult
 from zvonar.core.script import Script, ScriptReport, plain
 from zvonar.dialer import meters
 from zvonar.dialer.book import Book
@@ -320,13 +321,16 @@ class Reception:
             ended_at=max(end.at, end.answered_at or began_at),
             disposition=Disposition.answered if answered else Disposition.declined,
             script_result=report.result if answered else ScriptResult.none,
-            **({} if known.shown is None else _called_back(known.shown)),
+            **({} if known.shown is None else _shown(known.shown)),
         )
         await self._end(leg, received, hangup_cause=end.hangup_cause)
-        if known.shown is not None:
-            back = known.shown
+        await self._called_back(known.shown)
+
+    async def _called_back(self, shown: Shown | None) -> None:
+        """Whoever was not reached has called back, if it was that."""
+        if shown is not None:
             await self._db.patiently(
-                lambda: recalls.recall(self._db, back.account_id, back.call_id, now=self._now()),
+                lambda: recalls.recall(self._db, shown.account_id, shown.call_id, now=self._now()),
                 what="recall",
             )
 
@@ -357,32 +361,53 @@ class Reception:
         answered_at = (known and known.answered_at) or found.answered_at
         ended_at = known.at if known is not None else now
         if found.call_id is None:
+            shown = await self._shown_before(found)
             received = Received(
                 account_id=found.account_id,
-                phone=None,
+                phone=found.contact,
                 own_phone=found.caller_id or "",
                 began_at=found.placed_at,
                 answered_at=answered_at,
                 ended_at=max(ended_at, found.placed_at),
                 disposition=Disposition.answered if answered_at else Disposition.lost,
                 script_result=ScriptResult.error if answered_at else ScriptResult.none,
+                **({} if shown is None else _shown(shown)),
             )
             await self._end(leg, received, hangup_cause=None)
+            await self._called_back(shown)
             return
         assert found.campaign_id is not None
+        ended_at = max(ended_at, found.placed_at)
+        outcome, after = Outcome(disposition=Disposition.lost), Next(state=CallState.waiting, due_at=now)
+        if found.confirms:
+            # Having called is what confirms, whoever died then.
+            outcome = Outcome(
+                disposition=Disposition.answered,
+                script_result=ScriptResult.pin_ok,
+                talk_seconds=max(1, ceil((ended_at - answered_at).total_seconds())) if answered_at else 0,
+                verifies=True,
+            )
+            after = Next(state=CallState.finished, call_end=CallEnd.success)
         ended = LegEnd(
             account_id=found.account_id,
             campaign_id=found.campaign_id,
             leg_id=leg,
-            outcome=Outcome(disposition=Disposition.lost),
-            ended_at=max(ended_at, found.placed_at),
+            outcome=outcome,
+            ended_at=ended_at,
             answered_at=answered_at,
             facts=CallFacts(direction="in"),
-            # Its subscriber may call again.
-            next=Next(state=CallState.waiting, due_at=now),
+            # Without the right digits its subscriber may call again.
+            next=after,
         )
         await self._db.patiently(lambda: legs.end(self._db, ended, now=now), what="record")
 
+    async def _shown_before(self, found: LiveInbound) -> Shown | None:
+        """The attempt that he has called back, if it was one of the account's."""
+        if found.contact is None or found.caller_id is None:
+            return None
+        shown = await inbound.shown(self._db, [found.contact], [found.caller_id], now=found.placed_at)
+        return shown if shown is not None and shown.account_id == found.account_id else None
 
-def _called_back(shown: Shown) -> dict[str, int]:
+
+def _shown(shown: Shown) -> dict[str, int]:
     return {"campaign_id": shown.campaign_id, "call_id": shown.call_id, "attempt": shown.attempt}

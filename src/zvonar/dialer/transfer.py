@@ -357,7 +357,8 @@ class Transfers:
         try:
             await line.tone(False)
             if plan.settings.record:
-                await other.start_recording()
+                # What is said to the subscriber is on his own line's sides already.
+                await other.start_recording(sides=False)
             await line.join(other)
             left = until - asyncio.get_running_loop().time()
             await asyncio.wait({gone, over}, timeout=left, return_when=asyncio.FIRST_COMPLETED)

@@ -91,7 +91,7 @@ class FakeLine(Keypad):
         self._check()
         return None
 
-    async def start_recording(self) -> None:
+    async def start_recording(self, *, sides: bool = True) -> None:
         self._check()
         self.recorded = True
 

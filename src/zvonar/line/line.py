@@ -99,8 +99,11 @@ class Line(Protocol):
     async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
         """Up to `count` keys: the first within `timeout`, the others within `between` seconds of each other."""
 
-    async def start_recording(self) -> None:
-        """Record both directions until the end; the file is `recording` of the gateway."""
+    async def start_recording(self, *, sides: bool = True) -> None:
+        """Record both directions until the end; the file is `recording` of the gateway.
+
+        `sides`: and each by itself, where the gateway does so for transcripts.
+        """
 
     async def detect_machine(self, settings: MachineDetection) -> MachineReport:
         """Listen to who has answered, and let a machine speak to its end where a message is to be left.

@@ -55,6 +55,7 @@ class RoleConfig(Struct, frozen=True, kw_only=True):
     hearing: HearingConfig
     keep_deliveries_days: int
     keep_report_months: int
+    keep_recordings_days: int
     drain_seconds: float
     espeak_command: list[str]
     espeak_env: dict[str, str]
@@ -243,6 +244,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.service.meters import PrometheusDeliveryMeters
     from zvonar.service.sms import carried, provider
     from zvonar.service.wiring import PASSING_KEYS, record, render
+    from zvonar.speech.keeping import forget
     from zvonar.speech.transcripts import Transcripts
 
     async with (
@@ -260,6 +262,15 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
             written = Transcripts(db, gateway_recordings(home), writer, now=now)
             group.create_task(written.run(stop))
         group.create_task(Filling(db, outcomes.describe, clock=now).run(stop))
+        days = config.keep_recordings_days
+        kept = forget(
+            gateway_recordings(home),
+            made=home.recordings,
+            keep=timedelta(days=days) if days else None,
+            stop=stop,
+            clock=now,
+        )
+        group.create_task(kept)
         group.create_task(upkeep(db, keep_months=config.keep_report_months, stop=stop, clock=now))
         try:
             await deliver(

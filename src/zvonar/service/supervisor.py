@@ -182,6 +182,7 @@ class Supervisor:
             mail_from=self._settings.mail_from,
             keep_deliveries_days=self._settings.keep_deliveries_days,
             keep_report_months=self._settings.keep_report_months,
+            keep_recordings_days=self._settings.keep_recordings_days,
             drain_seconds=self._settings.drain_seconds,
             espeak_command=list(espeak.command),
             espeak_env=espeak.env,

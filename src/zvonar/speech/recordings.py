@@ -23,7 +23,10 @@ MOST_MADE: Final = 1 << 30  # bytes of MP3 that are kept; they can be made again
 PRUNED_EVERY: Final = 60.0  # seconds at least between two looks at all of them
 BLOCK: Final = 1 << 16  # frames encoded at once
 
-_NAME: Final = re.compile(r"[0-9]{1,20}\.[0-9]{1,5}\.[0-9]{1,5}\.wav", re.ASCII)  # a leg id
+# A leg id, or what Asterisk calls a channel that came in.
+_LEG: Final = r"(?:[0-9]{1,20}[.][0-9]{1,5}[.][0-9]{1,5}|[a-z][a-z0-9-]{0,31}-[0-9]{1,20}[.][0-9]{1,10})"
+NAME: Final = re.compile(rf"{_LEG}[.]wav", re.ASCII)
+SIDE: Final = re.compile(rf"{_LEG}-(?:in|out)[.]wav", re.ASCII)
 _HEADER: Final = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
@@ -43,7 +46,7 @@ class Recordings:
 
     async def wav(self, name: str) -> Audio:
         """The recording of this file name as Asterisk wrote it. Raises RecordingMissing, ClipNotStored."""
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RecordingMissing
         path = self._directory / name
         with stored():
@@ -60,8 +63,7 @@ class Recordings:
         return await self._derived(f"{name[:-4]}.mp3", partial(_encoded, wav.path))
 
     async def _derived(self, name: str, make: "partial[None]") -> Audio:
-        call_id = name.partition(".")[0]
-        path = self._made / call_id[-3:].zfill(3) / name  # a thousand folders, each of them small
+        path = _place(self._made, name)
         if (found := _found(path)) is not None:
             return found
         flight = self._flights.get(name)
@@ -87,6 +89,16 @@ class Recordings:
         del self._flights[name]
         if not flight.cancelled():
             flight.exception()  # its waiters have it
+
+
+def made_of(directory: Path, name: str) -> list[Path]:
+    """Where what is made of a recording of this file name is kept."""
+    return [_place(directory, f"{name[:-4]}{suffix}") for suffix in (".wav", ".mp3")]
+
+
+def _place(directory: Path, name: str) -> Path:
+    call_id = name.partition(".")[0]
+    return directory / call_id[-3:].zfill(3) / name  # a thousand folders, each of them small
 
 
 def _found(path: Path) -> Audio | None:

@@ -67,13 +67,18 @@ class Transcripts:
             await transcripts.failed(self._db, recorded, type(exc).__name__)
         else:
             await transcripts.done(self._db, recorded, said, now=self._now())
+            # They were recorded for this alone, and take twice the room of the call.
+            for side in _SIDES:
+                await asyncio.to_thread(self._side(recorded, side).unlink, missing_ok=True)
         return True
+
+    def _side(self, recorded: Recorded, channel: int) -> Path:
+        return self._directory / f"{Path(recorded.recording).stem}-{_SIDES[channel]}.wav"
 
     async def _written(self, recorded: Recorded) -> list[Said]:
         found = []
-        for channel, name in _SIDES.items():
-            path = self._directory / f"{Path(recorded.recording).stem}-{name}.wav"
-            side = await asyncio.to_thread(_read, path)
+        for channel in _SIDES:
+            side = await asyncio.to_thread(_read, self._side(recorded, channel))
             if side.seconds <= 0:
                 continue
             segments = await self._transcriber.transcribe(

@@ -64,7 +64,8 @@ SELECT end_inbound(p_account => %(account_id)s, p_leg => %(leg_id)s, p_answered_
 
 # What had come in and was up when a dialer died. `call_id`: of the call that had waited for it.
 LIVE_INBOUND = """
-SELECT l.account_id, l.leg_id, l.call_id, l.attempt, c.campaign_id, l.caller_id, l.placed_at, l.answered_at
+SELECT l.account_id, l.leg_id, l.call_id, l.attempt, c.campaign_id, l.caller_id, l.contact, l.placed_at, l.answered_at,
+    c.call_id IS NOT NULL AND c.overrides ->> 'code' IS NULL AS confirms
 FROM legs l LEFT JOIN calls c ON c.account_id = l.account_id AND c.call_id = l.call_id
 WHERE l.gateway = %(gateway)s AND l.ended_at IS NULL AND l.direction = 'in'
 ORDER BY l.leg_id
@@ -90,8 +91,10 @@ class LiveInbound(Struct, frozen=True, kw_only=True):
     attempt: int | None
     campaign_id: int | None
     caller_id: str | None  # our number
+    contact: str | None  # E.164 of the caller, of a call that is nobody's
     placed_at: datetime
     answered_at: datetime | None
+    confirms: bool  # the call waited for nothing but this
 
 
 async def awaited(

@@ -165,6 +165,19 @@ def test_who_confirms_by_calling_is_told_where(
     pooled = house.campaign(tenant, type=kind, caller_ids=("+7000999XXXX", "+70009990001"))
     answer = send(house, tenant, "confirm", pooled).json()
     assert answer["data"]["allowed_phones_for_call"] == ["+70009990001"]
+    spread = house.campaign(tenant, type=kind, caller_ids=("+7000999XXXX",))
+    answer = send(house, tenant, "confirm", spread).json()
+    assert answer["data"]["allowed_phones_for_call"] == ["+70009990000", "+70009990001", "+70009990002"]
+
+
+def test_a_call_that_nobody_could_confirm_by_calling_is_refused(house: House) -> None:
+    stranger = house.tenant()
+    campaign_id = house.campaign(stranger, type=CampaignType.pincode_incoming)
+    # No trunk that carries other numbers than those of the trial network, so none shows any.
+    answer = send(house, stranger, "confirm", campaign_id, phone="+79161234567")
+    assert (answer.status_code, "campaign_id" in answer.json()["data"]) == (400, True)
+    counted = "SELECT count(*) FROM calls WHERE campaign_id = %s"
+    assert house.run(house.db.value(counted, [campaign_id])) == 0
 
 
 def test_a_pin_campaign_is_called_with_or_without_a_text(

@@ -88,6 +88,8 @@ def test_each_side_is_written_down_with_its_times(house: House, tenant: Tenant, 
     ]
     assert [(seconds, language) for _, seconds, language in writer.asked] == [(3.0, "ru"), (2.0, "ru")]
     assert all(sound.startswith(b"RIFF") for sound, *_ in writer.asked)
+    # The sides had no other purpose.
+    assert not list(house.recordings.glob(f"{called}.*-*.wav"))
 
 
 def test_the_row_has_the_samples_keys(house: House, tenant: Tenant, called: int, golden: Any) -> None:

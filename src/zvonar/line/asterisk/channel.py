@@ -202,10 +202,10 @@ class AsteriskLine(Keypad):
         with contextlib.suppress(GatewayLost, GatewayInDoubt):
             await self._ari.request("DELETE", f"playbacks/{playback}")
 
-    async def start_recording(self) -> None:
+    async def start_recording(self, *, sides: bool = True) -> None:
         self._check()
         await self._record("recording", spy="both", name=str(self.leg))
-        if self._gateway.sides:
+        if sides and self._gateway.sides:
             for side in ("in", "out"):
                 try:
                     await self._record(f"recording-{side}", spy=side, name=f"{self.leg}-{side}")

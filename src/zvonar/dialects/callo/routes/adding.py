@@ -273,7 +273,11 @@ class Intake:
         if campaign.settings.incoming_numbers:
             return list(campaign.settings.incoming_numbers)
         own = [did.phone for did in await dids.of_account(self._db, account.account_id)]
-        return (own or caller_ids.whole(pool))[:_ALLOWED]
+        allowed = own[:_ALLOWED] or caller_ids.some(pool, _ALLOWED)
+        if not allowed:
+            # Nobody could confirm it.
+            raise FormInvalid({"campaign_id": errors.NO_CALLER_IDS})
+        return allowed
 
     async def _reactions(
         self, account: Account, settings: CampaignSettings, asked: CallForm, *, trial: bool
