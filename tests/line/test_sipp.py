@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import struct
 from collections.abc import AsyncIterator
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 
 import msgspec
@@ -195,3 +196,72 @@ async def test_each_final_answer_of_the_network_has_its_disposition(
         found = disposition_of(sip_code=end.sip_code, hangup_cause=end.hangup_cause, rang_out=end.rang_out)
         assert found is disposition
         assert await sipp.verdict() == 0
+
+
+def typed(path: Path, keys: str, *, every: float) -> Path:
+    """A file of packets in which each key is pressed for most of `every` seconds, as RFC 4733 has it.
+
+    A start, a middle and an end that is sent three times; the sum of a frame's UDP is none of SIPp's business.
+    """
+    step = int(every * 8000)
+    packets: list[tuple[float, bytes]] = []
+    for number, key in enumerate(keys):
+        begun = number * every
+        parts = (
+            (0.0, 0, step // 4),
+            (every / 2, 0, step // 2),
+            *(((every * 0.75), 0x80, step * 3 // 4),) * 3,
+        )
+        for sequence, (after, end, duration) in enumerate(parts, start=number * len(parts)):
+            marker = 0x80 if after == 0 else 0
+            rtp = struct.pack("!BBHII", 0x80, 101 | marker, sequence, 1000 + number * step, 7)
+            event = struct.pack("!BBH", "0123456789*#ABCD".index(key), end | 10, duration)
+            packets.append((begun + after, rtp + event))
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        for at, payload in packets:
+            udp = struct.pack("!HHHH", 4000, 4000, 8 + len(payload), 0) + payload
+            ip = (
+                struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, bytes(4), bytes(4))
+                + udp
+            )
+            frame = bytes(12) + b"\x08\x00" + ip
+            file.write(struct.pack("<IIII", int(at), int(at % 1 * 1e6), len(frame), len(frame)) + frame)
+    return path
+
+
+async def heard(plant: Plant, tmp_path: Path, keys: str, *, every: float, count: int) -> str:
+    """Which of these keys the line has heard within a few seconds."""
+    packets = typed(tmp_path / "keys.pcap", keys, every=every)
+    async with (
+        gateway_of(plant) as gateway,
+        peer(plant, tmp_path, "types", status=str(packets)) as sipp,
+        asyncio.timeout(DEADLINE),
+    ):
+        call = wanted()
+        line = await gateway.create(call)
+        await gateway.dial(line, ring_timeout=call.ring_timeout)
+        await line.answered()
+        found = ""
+        while len(found) < count and (key := await line.key(3.0)) is not None:
+            found += key
+        assert (await line.hang_up()).by_us
+        assert await sipp.verdict() == 0
+    return found
+
+
+@pytest.mark.parametrize(("keys", "pause"), [("0123456789*#ABCD", 0.06), ("112233#", 0.04)])
+async def test_every_key_of_rfc_4733_arrives_once_and_in_order(
+    plant: Plant, tmp_path: Path, keys: str, pause: float
+) -> None:
+    # Asterisk puts off what follows within 45 ms of another key.
+    assert await heard(plant, tmp_path, keys, every=4 * pause, count=len(keys)) == keys
+
+
+async def test_of_a_hundred_keys_in_a_second_none_is_out_of_turn(plant: Plant, tmp_path: Path) -> None:
+    keys = "0123456789*#ABCD" * 6 + "0123"
+    # Nobody presses so fast: Asterisk makes each last as long as a key of a person does, and may tell of it twice.
+    found = await heard(plant, tmp_path, keys, every=0.01, count=24)
+    once = "".join(key for key, _ in groupby(found))
+    assert len(once) >= 12
+    assert once == keys[: len(once)]

@@ -55,6 +55,7 @@ class Event(Struct):
     peer: _Named | None = None  # Dial: the channel that is dialled
     dialstatus: str = ""
     digit: str = ""
+    duration_ms: int = 0  # of a key
     args: list[str] = []  # StasisStart: what the dialplan sent along
     playback: _Aimed | None = None
     recording: _StoredRecording | None = None

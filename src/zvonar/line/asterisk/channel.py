@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -47,6 +47,8 @@ _DOUBT = 2.0  # seconds beyond the ring timeout for a channel that may never hav
 _PAUSE = 0.1  # seconds between tries to hang up
 _LISTENED = 10.0  # seconds beyond all that a detector may listen, until its verdict is given up
 _RINGS = ("RINGING", "PROGRESS", "PROCEEDING")  # 180 and 183; some networks never say 180
+# ms. Asterisk stretches a key to 80 and the pause after it to 45 (main/channel.c); nobody sends pauses below 30.
+_SHORTEST_KEY, _SHORTEST_PAUSE = 80, 30
 _TIMEOUT = 32  # AST_SOFTHANGUP_TIMEOUT, which a ChannelHangupRequest gives as its cause when time ran out
 
 
@@ -97,6 +99,7 @@ class AsteriskLine(Keypad):
         self._ari = gateway.ari
         self.leg = leg
         self.answered_at: datetime | None = None
+        self._told: dict[str, tuple[int, datetime]] = {}  # by key, the last that was told once
         loop = asyncio.get_running_loop()
         self._answer: asyncio.Future[datetime] = loop.create_future()
         self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
@@ -338,7 +341,8 @@ class AsteriskLine(Keypad):
             case "StasisStart" if not self._entered.done():
                 self._entered.set_result(None)
             case "ChannelDtmfReceived":
-                self._press(event.digit)
+                if not self._is_told_again(event):
+                    self._press(event.digit)
             case "Dial" if event.dialstatus == "ANSWER":
                 self.answered_since(event.at)
             case "PlaybackFinished" if event.playback is not None:
@@ -369,6 +373,22 @@ class AsteriskLine(Keypad):
                 )
             case _:
                 pass
+
+    def _is_told_again(self, event: Event) -> bool:
+        """Whether Asterisk has told of this key already.
+
+        One that follows another too soon is put off, and told both when it comes and when it counts. The ends of two
+        presses of one key that are told once each are a key and a pause apart; what is closer are two tellings of one
+        press, or of two that were both put off, whose number is right all the same.
+        """
+        before = self._told.pop(event.digit, None)
+        if before is not None:
+            duration, at = before
+            apart = timedelta(milliseconds=max(duration, _SHORTEST_KEY) + _SHORTEST_PAUSE)
+            if duration == event.duration_ms and event.at - at <= apart:
+                return True
+        self._told[event.digit] = event.duration_ms, event.at
+        return False
 
     async def entered(self, deadline: float) -> None:
         """Wait until the channel is in our application: before that it would refuse to dial."""
