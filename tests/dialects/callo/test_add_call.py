@@ -117,7 +117,18 @@ def test_every_transport_of_every_path_is_served(
 
 @pytest.mark.parametrize(
     "written",
-    ["+70001230002", "%2B70001230002", "%252B70001230002", "70001230002", "0001230002", "%2070001230002"],
+    [
+        *(
+            "+70001230002",
+            "%2B70001230002",
+            "%252B70001230002",
+            "70001230002",
+            "0001230002",
+            "%2070001230002",
+        ),
+        # Blanks as forms encode them, beside a plus that is encoded and one that is not.
+        *("%2B7+(000)+123-00-02", "+7+(000)+123-00-02", "7+000+123+00+02+", "+%2B7+000+123+00+02"),
+    ],
 )
 def test_a_phone_is_read_however_it_was_encoded(
     house: House, tenant: Tenant, campaign_id: int, written: str

@@ -232,6 +232,13 @@ def test_all_calls_of_a_number_come_newest_first(
     raw = f"?public_key={quote(tenant.callo)}&campaign_id={campaign_id}&phones=+70001230002,+70001230001"
     unencoded = house.send("GET", f"{PREFIXES[0]}/phones/calls_by_phone/{raw}")
     assert unencoded.json() == both
+    # Some clients encode twice, and forms encode blanks as pluses.
+    for written in ("phones=%252B70001230002,%252B70001230001", "phones=%2B7+000+1230002,+%2B7+000+1230001"):
+        query = f"?public_key={quote(tenant.callo)}&campaign_id={campaign_id}&{written}"
+        assert house.send("GET", f"{PREFIXES[0]}/phones/calls_by_phone/{query}").json() == both
+    for written in ("phone=%252B70001230001", "phone=%2B7+000+123-00-01"):
+        query = f"?public_key={quote(tenant.callo)}&campaign_id={campaign_id}&{written}"
+        assert house.send("GET", f"{PREFIXES[0]}/phones/calls_by_phone/{query}").json() == rows
     missing = get(house, tenant, "calls_by_phone", **asked, phone="+380123456789")
     assert missing.status_code == 400
     assert missing.json() == golden("calls_by_phone_not_found.json")

@@ -21,6 +21,7 @@ Fields = dict[str, str | None]
 # A plus that was not encoded, where a number begins in a list of them: whoever did not encode it has not encoded the
 # comma before it either.
 _RAW_PLUS = re.compile(rb"(?:^|(?<=[,;+])|(?<=%0[AaDd9]))\+(?=\d)")
+_FIRST_PLUS = re.compile(rb"^\+(?=\d)")  # of one number; any other is a blank, as forms write them
 
 
 async def fields_of(request: Request) -> Fields:  # type: ignore[type-arg]
@@ -43,15 +44,10 @@ def urlencoded(raw: bytes) -> Iterator[tuple[str, str | None]]:
     for pair in raw.split(b"&"):
         name, _, value = pair.partition(b"=")
         key = decoded(unquote_to_bytes(name.replace(b"+", b" ")))
-        if key == "phone":
-            # A plus that was not encoded would be a blank; in a number it is meant as a plus.
-            yield key, decoded(unquote_to_bytes(value))
-        elif key == "phones":
-            # Here blanks are meant too: texts may stand beside the numbers.
-            if b"%2b" not in value.lower():
-                value = _RAW_PLUS.sub(b"%2B", value)
-            yield key, decoded(unquote_to_bytes(value.replace(b"+", b" ")))
-        elif key:
+        if key in ("phone", "phones") and b"%2b" not in value.lower():
+            # A plus that was not encoded would be a blank; where a number begins it is meant as a plus.
+            value = (_RAW_PLUS if key == "phones" else _FIRST_PLUS).sub(b"%2B", value)
+        if key:
             yield key, decoded(unquote_to_bytes(value.replace(b"+", b" ")))
 
 

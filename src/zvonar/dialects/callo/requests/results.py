@@ -1,5 +1,6 @@
 """Which calls are asked about? Forms that read results."""
 
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -73,7 +74,8 @@ def by_phone_form(form: Form, zone: ZoneInfo) -> ByPhoneForm:
     assert campaign_id is not None
     return ByPhoneForm(
         campaign_id=campaign_id,
-        phones=phones if phone is None else [phone],
+        # Some clients encode them twice.
+        phones=[unquote(written) for written in (phones if phone is None else [phone])],
         single=phone is not None,
         which=which,
         expand=expand,
