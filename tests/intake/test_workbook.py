@@ -61,6 +61,23 @@ def test_lines_are_the_sheets_own_rows(tmp_path: Path) -> None:
     ]
 
 
+def test_a_row_is_as_wide_as_the_first_though_its_last_cells_are_empty(tmp_path: Path) -> None:
+    rows = [
+        [None],
+        ["phone", "label", "text"],
+        ["+79161234567"],
+        [None, None, None],
+        ["+79161234568", "b", "", ""],
+        ["+79161234569", "c", "", "d"],
+    ]
+    assert table(xlsx(rows), tmp_path) == [
+        (2, ["phone", "label", "text"]),
+        (3, ["+79161234567", "", ""]),
+        (5, ["+79161234568", "b", ""]),
+        (6, ["+79161234569", "c", "", "d"]),
+    ]
+
+
 def test_the_old_format_is_read_too(tmp_path: Path) -> None:
     rows = table(XLS.read_bytes(), tmp_path)
     assert [cells for _, cells in rows] == [

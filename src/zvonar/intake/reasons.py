@@ -40,8 +40,8 @@ REASONS = {
         f"Дополнительное поле не длиннее {MAX_EXTRA} знаков и без NUL.",
     ),
     "text_invalid": (
-        "This text cannot be spoken: it is too long, or holds NUL.",
-        "Этот текст не произнести: он слишком длинный или содержит NUL.",
+        "This text cannot be spoken: it is too long, holds NUL, or its markup is wrong.",
+        "Этот текст не произнести: он слишком длинный, содержит NUL, или в его разметке ошибка.",
     ),
     "text_missing": (
         "Neither this row nor its campaign says anything.",

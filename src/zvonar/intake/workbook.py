@@ -133,11 +133,15 @@ def _write(source: BinaryIO, table: BinaryIO) -> None:
     # Rows come from the sheet's own first one on, but cells only from the first that holds something.
     first_cell = cells.start[1]
     lines: list[str] = []
+    width = 0  # of the first row that holds something: a header, or what the others are like
     for row in cells.iter_rows():
         texts = [""] * first_cell + [_text(cell) for cell in row[:MAX_CELLS]]
-        while texts and not texts[-1]:
-            texts.pop()
-        lines.append(",".join(texts))
+        filled = len(texts)
+        while filled and not texts[filled - 1]:
+            filled -= 1
+        width = width or filled
+        # A cell that was left empty is none that is missing, however far to the right the sheet goes.
+        lines.append(",".join(texts[: max(filled, width)]) if filled else "")
         if len(lines) == 1000:
             table.write(("\n".join(lines) + "\n").encode())
             lines.clear()
