@@ -235,9 +235,12 @@ class House:
                 *("calls", "campaigns", "campaign_guards", "campaign_tallies", "accounts", "attempts"),
                 *(
                     "clips",
+                    "clip_audio",
                     "outbox",
                     "stop_list",
                     "phone_lists",
+                    "phone_list_chunks",
+                    "phone_list_rejects",
                     "ledger",
                     "contacts",
                     "campaign_lists",

@@ -366,10 +366,13 @@ def test_any_damaged_file_is_a_clip_or_a_form_error(
     for position, value in changes:
         if damaged:
             damaged[position % len(damaged)] = value
-    answer = upload(house, house.tenant(), bytes(damaged))
+    tenant = house.tenant()
+    picture = house.picture()
+    answer = upload(house, tenant, bytes(damaged))
     assert answer.status_code in (200, 400), answer.text
     if answer.status_code == 400:
         assert answer.json()["data"].startswith("Form isn't valid: * clip_file\n  * ")
+        assert house.picture() == picture
 
 
 @settings(max_examples=60, deadline=None)
@@ -378,11 +381,13 @@ def test_any_multipart_bytes_get_a_shaped_answer(house: House, body: bytes, cut:
     written = (
         b'--x\r\nContent-Disposition: form-data; name="clip_file"; filename="a"\r\n\r\n' + body + b"\r\n--x--"
     )[: -cut or None]
+    picture = house.picture()
     answer = house.send(
         "POST", UPLOAD, content=written, headers={"content-type": "multipart/form-data; boundary=x"}
     )
     assert answer.status_code == 400
     assert list(answer.json()) == ["status", "data"]
+    assert house.picture() == picture
 
 
 NAMES = ["public_key", "clip_name", "clip_file", "speaker", "text", "audioclip_id", "campaign_id", ""]
@@ -410,9 +415,11 @@ def test_any_fields_and_any_body_get_a_shaped_answer(
 ) -> None:
     known = {"public_key": owner.callo} if keyed else {}
     query = urlencode({**fields, **known}, errors="surrogatepass")
+    picture = house.picture()
     answer = house.send("POST", f"{path}?{query}", content=body, headers={b"content-type": kind})
     assert answer.status_code == 400, answer.text
     assert list(answer.json()) == ["status", "data"]
+    assert house.picture() == picture
     assert clips_of(house, owner) == 0
 
 

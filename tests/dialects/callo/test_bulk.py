@@ -342,6 +342,7 @@ def test_any_list_gets_a_shaped_answer_and_an_error_changes_nothing(
     body = (body + b"--x--\r\n")[: -cut or None]
     count = "SELECT count(*) FROM phone_lists WHERE account_id = %s"
     before = house.run(house.db.value(count, (tenant.account.account_id,)))
+    picture = house.picture()
     headers = {"content-type": "multipart/form-data; boundary=x"}
     response = house.send("POST", APPEND, content=body, headers=headers)
     after = house.run(house.db.value(count, (tenant.account.account_id,)))
@@ -351,6 +352,7 @@ def test_any_list_gets_a_shaped_answer_and_an_error_changes_nothing(
     else:
         assert response.status_code == 400, response.text
         assert list(response.json()) == ["status", "data"]
+        assert house.picture() == picture
     assert after - before == (response.status_code == 200)
 
 
@@ -369,6 +371,8 @@ def test_any_question_about_a_list_gets_a_shaped_answer(
         for name, value in asked.items()
         if value is not None
     )
+    picture = house.picture()
     response = house.send("GET", f"{path}?{query}")
     assert response.status_code == 400, response.text
     assert list(response.json()) == ["status", "data"]
+    assert house.picture() == picture

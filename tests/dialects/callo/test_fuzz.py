@@ -11,9 +11,10 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from litestar import Litestar
 
 from zvonar.core.campaign import CampaignType
-from zvonar.dialects.callo.routes import PREFIXES
+from zvonar.dialects.callo.routes import PREFIXES, Service, routes
 
 if TYPE_CHECKING:
     from tests.dialects.conftest import House
@@ -24,6 +25,16 @@ ENDPOINTS = [
     *("phones/calls_by_phone", "phones/calls_by_label", "phones/all_calls", "phones/camp_stats"),
     *("phones/remove_call", "phones/stoplist", "phones/cost", "users/balance", "campaigns"),
     "def_codes/by_phone",
+]
+# Those about files are asked with files, where the rest of what is about them is tested.
+OF_FILES = [
+    *(
+        "phones/append/calls",
+        "phonelists/call_ids_by_phonelist",
+        "phonelists/progress",
+        "phonelists/rejected",
+    ),
+    *("audio/upload", "audio/info"),
 ]
 PATHS = st.sampled_from([f"{PREFIXES[0]}/{endpoint}/" for endpoint in ENDPOINTS])
 NAMES = st.sampled_from(
@@ -86,6 +97,23 @@ def known(house: House) -> list[tuple[bytes, bytes]]:
     house.send("POST", PREFIXES[0] + "/phones/call/", data={**form, "label": "label_1"})
     ids = [(b"campaign_id", str(campaign_id).encode()) for campaign_id in campaigns]
     return [(b"public_key", tenant.callo.encode()), *ids]
+
+
+def test_every_endpoint_is_asked(house: House) -> None:
+    service = Service(db=house.db, now=lambda: house.clock, media=house.media)
+    app = Litestar(routes(service), openapi_config=None, logging_config=None)
+    for prefix in PREFIXES:
+        paths = {route.path for route in app.routes if route.path.startswith(prefix)}
+        assert {path.removeprefix(prefix).strip("/") for path in paths} == {*ENDPOINTS, *OF_FILES}
+
+
+@pytest.mark.parametrize("endpoint", sorted({*ENDPOINTS, *OF_FILES} - {"def_codes/by_phone"}))
+def test_an_unknown_key_is_refused_in_the_same_words_everywhere(
+    house: House, known: list[tuple[bytes, bytes]], golden: Callable[[str], Any], endpoint: str
+) -> None:
+    form = {"public_key": "nobody", "campaign_id": known[-1][1].decode(), "phone": "+70001230001"}
+    answer = shaped(house, lambda: house.send("POST", f"{PREFIXES[0]}/{endpoint}/", data=form))
+    assert answer == golden("errors/unknown_key_of_a_reader.json")
 
 
 def shaped(house: House, send: Callable[[], httpx.Response]) -> Any:

@@ -47,9 +47,6 @@ NOT_VALID = Text(
 NOT_A_DATE = Text(
     en="Enter a valid date/time.", ru="Введите правильную дату и время.", uk="Введіть коректну дату/час."
 )
-EMPTY_FILE = Text(
-    en="The submitted file is empty.", ru="Отправленный файл пуст.", uk="Поданий файл порожній."
-)
 NUL = Text(
     en="Null characters are not allowed.",
     ru="Данные содержат запрещённый символ: ноль-байт",
