@@ -91,6 +91,9 @@ def test_who_calls_us_hears_the_question_and_enters_his_code(service: House, por
         ) as sipp,
     ):
         assert sipp.verdict(30) == 0, sipp.said()
+    # Its end is told, not looked up when nothing was heard of it for ten seconds.
+    up = "SELECT count(*) FROM legs WHERE ended_at IS NULL"
+    until(lambda: service.value(up) == 0, 8, about="nobody told of the call's end")
     assert telephone.heard.total() > ENOUGH
     assert telephone.sound not in telephone.heard
     row = campaign.ended(answer["data"]["call_id"])

@@ -192,7 +192,17 @@ class AsteriskGateway:
             return
         called, caller, *_ = [*event.args[1:], "", ""]
         line = self._line(InboundLeg(event.channel.id))
-        self._receive(Arrival(line=line, trunk_id=int(trunk[1]), called=called, caller=caller, at=event.at))
+        arrival = Arrival(line=line, trunk_id=int(trunk[1]), called=called, caller=caller, at=event.at)
+        self.begin(self._arrive(arrival, self._receive))
+
+    async def _arrive(self, arrival: Arrival, receive: Callable[[Arrival], None]) -> None:
+        """Hand a call over. What came in by the dialplan tells us of its end only where we ask to be told."""
+        with contextlib.suppress(GatewayLost, GatewayInDoubt):  # then its end is looked up
+            query = {"eventSource": f"channel:{arrival.line.leg}"}
+            watched = await self.ari.request("POST", f"applications/{APP}/subscription", query=query)
+            if not watched.ok:
+                log.warning("gateway.not_told", status=watched.status)
+        receive(arrival)
 
     async def _refuse(self, channel: str) -> None:
         with contextlib.suppress(GatewayLost, GatewayInDoubt):  # its dialplan bounds it
