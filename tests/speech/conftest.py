@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zvonar.line.asterisk.install import Espeak, ensure
+from zvonar.line.asterisk.install import AsteriskInstall, Espeak, ensure
 from zvonar.speech.synthesis.espeak import EspeakEngine
 
 from ..plant import CACHE
@@ -19,11 +19,16 @@ VARIANTS = " 5  variant         --/F      female3            !v/f3\n"
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Espeak:
-    """The espeak-ng that `zvonar setup` fetches: a bare machine has no other."""
-    found = ensure(tmp_path_factory.mktemp("voice"), CACHE, print).espeak
-    assert found is not None
-    return found
+def asterisk(tmp_path_factory: pytest.TempPathFactory) -> AsteriskInstall:
+    """What `zvonar setup` fetches, with the prompts that people have recorded for it."""
+    return ensure(tmp_path_factory.mktemp("voice"), CACHE, print)
+
+
+@pytest.fixture(scope="session")
+def installed(asterisk: AsteriskInstall) -> Espeak:
+    """The espeak-ng that comes with it: a bare machine has no other."""
+    assert asterisk.espeak is not None
+    return asterisk.espeak
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from zvonar.speech.recognition import (
+    MARGIN,
+    THRESHOLD,
     RecogniserBusy,
     RecogniserDied,
     RecognitionFailed,
@@ -96,18 +98,19 @@ async def test_whoever_finds_all_of_them_busy_waits_no_longer_than_he_may() -> N
 @pytest.mark.asyncio
 async def test_there_are_never_more_processes_than_configured() -> None:
     async with pool(size=2) as recognisers:
-        request = wire.Score(pcm=b"x", language="ru", phrases=["x"])
+        request = wire.Score(pcm=b"x", language="ru", phrases=["who are you"])
         answers = await asyncio.gather(*(recognisers._ask(request, 30.0) for _ in range(40)))
-    pids = {answer.heard for answer in answers if isinstance(answer, wire.Scores)}
+    pids = {answer.scores[0] for answer in answers if isinstance(answer, wire.Scores)}
     assert 1 <= len(pids) <= 2
 
 
 def test_scores_that_are_low_or_close_choose_nothing() -> None:
     assert chosen({}) is None
-    assert chosen({"да": -0.5, "нет": -4.0}) == "да"
-    assert chosen({"да": -2.6, "нет": -4.0}) is None
-    assert chosen({"да": -0.50, "нет": -0.55}) is None
-    assert chosen({"да": -0.5}) == "да"
+    assert chosen({"да": 4.5, "нет": -4.0}) == "да"
+    assert chosen({"да": THRESHOLD - 0.01, "нет": -4.0}) is None
+    assert chosen({"да": 4.5, "нет": 4.51 - MARGIN}) is None
+    assert chosen({"да": 4.5, "нет": 4.49 - MARGIN}) == "да"
+    assert chosen({"да": 4.5}) == "да"
 
 
 def test_a_meaning_is_said_in_the_language_and_other_words_as_they_are() -> None:
@@ -121,10 +124,10 @@ async def test_what_was_warmed_answers_without_being_loaded_again() -> None:
     async with pool(size=2) as recognisers:
         await recognisers.warm()
         before = {process._process.pid for process in recognisers._all if process._process}
-        request = wire.Score(pcm=b"x", language="ru", phrases=["x"])
+        request = wire.Score(pcm=b"x", language="ru", phrases=["who are you"])
         answers = await asyncio.gather(*(recognisers._ask(request, 30.0) for _ in range(4)))
     assert len(before) == 2
-    assert {int(answer.heard) for answer in answers if isinstance(answer, wire.Scores)} <= before
+    assert {int(answer.scores[0]) for answer in answers if isinstance(answer, wire.Scores)} <= before
 
 
 @pytest.mark.asyncio

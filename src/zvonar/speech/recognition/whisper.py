@@ -7,8 +7,9 @@ well it fits. The encoder looks at as much as was said instead of at half a minu
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
@@ -30,11 +31,25 @@ from zvonar.speech.recognition.wire import (
 NICE: Final = 5  # calls that talk go before words
 _RATE: Final = 16_000
 _HOP: Final = 160  # samples of a frame of features
-# Seconds of near silence on either side: a word that begins at once is not heard, and one in an unlucky place of the
-# window is not either. Of two places the better one counts, which nearly halved what was not understood.
-_PADS: Final = (0.4, 0.9)
+# How a sound is looked at: as it is and a tenth slower, with so many seconds of near silence on either side. A word
+# that begins at once is not heard, one in an unlucky place of the window is not either, and hasty ones are understood
+# better slowly. Of two views the better one counts.
+_VIEWS: Final = ((1.0, 0.4), (0.9, 0.6))
+# How much of what a phrase scores where nothing is said is taken off its score: a phrase that the model expects
+# anyway, or one whose last letters follow from its first, fits every sound.
+_EXPECTED: Final = 0.8
+_NOTHING: Final = (0.001, 0.01, 0.05)  # levels of the noise in which nothing is said, of 1
+_NOTHING_SECONDS: Final = 1.5
+_KNOWN: Final = 4096  # phrases of which that is remembered
 _FULL: Final = 3000  # frames that the encoder takes at most
 _LEVEL: Final = 0.5  # peak that a sound is raised to
+
+
+class _Heard(NamedTuple):
+    """A sound as the encoder sees it."""
+
+    encoded: Any
+    frames: int  # of the encoder, 20 ms each
 
 
 class Whisper:
@@ -46,38 +61,74 @@ class Whisper:
         self._model: Any = WhisperModel(
             str(model), device="cpu", compute_type="int8", cpu_threads=1, num_workers=1, local_files_only=True
         )
+        self._anyway: dict[tuple[int, ...], float] = {}  # by start and ways of a phrase
 
-    def scores(self, request: Score, *, free: bool = False) -> Scores:
-        """How well each phrase fits. `free`: decode as well, for comparison."""
-        from faster_whisper.tokenizer import Tokenizer
-
-        sound = _sound(request.pcm)
-        tokenizer = Tokenizer(
-            self._model.hf_tokenizer, multilingual=True, task="transcribe", language=_known(request.language)
-        )
-        start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+    def scores(self, request: Score) -> Scores:
+        """How well each phrase fits."""
+        tokenizer = self._tokenizer(_known(request.language))
+        start = list(tokenizer.sot_sequence)
         # A lone word is written in two ways; the model has seen both.
         written = [
-            (tokenizer.encode(f" {phrase}"), tokenizer.encode(f" {phrase.capitalize()}."))
+            (tokenizer.encode(f" {phrase}"), tokenizer.encode(f" {phrase.capitalize()}"))
             for phrase in request.phrases
         ]
-        found = [-math.inf] * len(written)
-        for pad in _PADS:
-            padded = _padded(sound, pad)
-            frames = min(len(padded) // _HOP, _FULL) // 2 * 2
-            encoded = self._model.encode(self._model.feature_extractor(padded)[:, :frames])
-            for place, ways in enumerate(written):
-                for tokens in ways:
-                    for fit in self._model.model.align(encoded, start, [tokens], frames // 2):
-                        score = float(np.log(np.array(fit.text_token_probs) + 1e-10).mean())
-                        found[place] = max(found[place], score)
-        heard = ""
-        if free:
-            decoded = self._model.model.generate(
-                encoded, [start], beam_size=1, max_length=40, no_repeat_ngram_size=3
-            )
-            heard = tokenizer.decode(decoded[0].sequences_ids[0])
-        return Scores(scores=found, heard=heard)
+        best = [-math.inf] * len(written)
+        for pace, pad in _VIEWS:
+            heard = self._heard(_padded(_sound(request.pcm, pace), pad))
+            best = [max(old, self._fit(heard, start, ways)) for old, ways in zip(best, written, strict=True)]
+        expected = self._expected(start, written)
+        scores = [fit - _EXPECTED * anyway for fit, anyway in zip(best, expected, strict=True)]
+        return Scores(scores=scores)
+
+    def decoded(self, pcm: bytes, language: str) -> str:
+        """What somebody who knows of no words would hear: what scoring has to be better than."""
+        tokenizer = self._tokenizer(_known(language))
+        _, pad = _VIEWS[0]
+        heard = self._heard(_padded(_sound(pcm), pad))
+        [found] = self._model.model.generate(
+            heard.encoded,
+            [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
+            beam_size=1,
+            max_length=40,
+            no_repeat_ngram_size=3,
+        )
+        return str(tokenizer.decode(found.sequences_ids[0]))
+
+    def _tokenizer(self, language: str) -> Any:
+        from faster_whisper.tokenizer import Tokenizer
+
+        return Tokenizer(self._model.hf_tokenizer, multilingual=True, task="transcribe", language=language)
+
+    def _heard(self, sound: NDArray[np.float32]) -> _Heard:
+        frames = min(len(sound) // _HOP, _FULL) // 2 * 2
+        return _Heard(
+            encoded=self._model.encode(self._model.feature_extractor(sound)[:, :frames]), frames=frames // 2
+        )
+
+    def _fit(self, heard: _Heard, start: list[int], ways: Sequence[list[int]]) -> float:
+        """How probable the tokens are, of the way that fits best.
+
+        Between the sum of their logarithms, which is hard on long words, and the mean, which is on short ones. `align`
+        itself adds what stands between `start` and a text, and the end behind it.
+        """
+        found = -math.inf
+        for tokens in ways:
+            for fit in self._model.model.align(heard.encoded, start, [tokens], heard.frames):
+                logs = np.log(np.array(fit.text_token_probs) + 1e-10)
+                found = max(found, float(logs.sum()) / math.sqrt(len(logs)))
+        return found
+
+    def _expected(self, start: list[int], written: Sequence[tuple[list[int], ...]]) -> list[float]:
+        """What the phrases score where nothing is said; looked for once."""
+        keys = [(*start, -1, *(token for way in ways for token in way)) for ways in written]
+        missing = {key: ways for key, ways in zip(keys, written, strict=True) if key not in self._anyway}
+        if missing:
+            nothing = [self._heard(_noise(level, _NOTHING_SECONDS)) for level in _NOTHING]
+            if len(self._anyway) + len(missing) > _KNOWN:
+                self._anyway.clear()
+            for key, ways in missing.items():
+                self._anyway[key] = sum(self._fit(heard, start, ways) for heard in nothing) / len(nothing)
+        return [self._anyway[key] for key in keys]
 
     def transcribed(self, request: Transcribe) -> Transcribed:
         """What was said, with its times."""
@@ -103,16 +154,20 @@ def _known(language: str) -> str:
     return language.lower().replace("_", "-").partition("-")[0]
 
 
-def _sound(pcm: bytes) -> NDArray[np.float32]:
+def _sound(pcm: bytes, pace: float = 1.0) -> NDArray[np.float32]:
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / np.float32(32768)
-    return np.asarray(soxr.resample(samples, 8000, _RATE), dtype=np.float32)
+    return np.asarray(soxr.resample(samples, 8000 * pace, _RATE), dtype=np.float32)
 
 
 def _padded(sound: NDArray[np.float32], pad: float) -> NDArray[np.float32]:
     peak = float(np.abs(sound).max()) if len(sound) else 0.0
-    quiet = np.random.default_rng(0).normal(0, 0.001, int(pad * _RATE)).astype(np.float32)
+    quiet = _noise(0.001, pad)
     raised = sound * np.float32(_LEVEL / peak) if peak > 1e-3 else sound
     return np.concatenate([quiet, raised, quiet])
+
+
+def _noise(level: float, seconds: float) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, level, int(seconds * _RATE)).astype(np.float32)
 
 
 def answer(whisper: Whisper, request: Request) -> Answer:

@@ -27,10 +27,9 @@ class Transcribe(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Scores(Struct, frozen=True, kw_only=True, tag=True):
-    """Mean log-probabilities, one for each phrase."""
+    """How well each phrase fits beyond how well it fits nothing, by logarithms of probabilities."""
 
     scores: list[float]
-    heard: str = ""  # what free decoding makes of it, where that was asked for
 
 
 class Segment(Struct, frozen=True, kw_only=True):
