@@ -117,6 +117,32 @@ async def test_what_is_not_understood_is_told_as_that() -> None:
         assert (await ear.heard()).word is None
 
 
+async def test_what_comes_back_of_the_prompt_is_nobody_and_what_is_said_meanwhile_is_heard(
+    tmp_path: Path,
+) -> None:
+    prompt = tmp_path / "prompt.wav"
+    voice = np.frombuffer(spoken(0.7), dtype="<i2")
+    sweep = np.sin(np.cumsum(np.linspace(0.2, 1.5, len(voice)))) * (np.abs(voice) > 0) * 9000
+    prompt.write_bytes(bytes(44) + sweep.astype("<i2").tobytes())
+    echo = (sweep * 0.1).astype("<i2").tobytes()
+    recogniser = Recognises("yes")
+    hearing = Hearing(Sounding(echo + spoken(0.5)), recogniser, lines=1, wait=1.0)
+    async with hearing.listening(a_line(), WORDS, language="ru", prompt=prompt) as ear:
+        assert ear is not None
+        async with asyncio.timeout(PATIENCE):
+            assert (await ear.heard()).word == "yes"
+    assert len(recogniser.heard) == 1
+
+
+async def test_a_prompt_that_cannot_be_read_stops_nobody_from_being_heard(tmp_path: Path) -> None:
+    hearing = Hearing(Sounding(spoken(0.5)), Recognises("yes"), lines=1, wait=1.0)
+    missing = tmp_path / "none.wav"
+    async with hearing.listening(a_line(), WORDS, language="ru", prompt=missing) as ear:
+        assert ear is not None
+        async with asyncio.timeout(PATIENCE):
+            assert (await ear.heard()).word == "yes"
+
+
 @pytest.mark.parametrize("error", [RecogniserBusy(), RecogniserDied(), RecognitionFailed()], ids=repr)
 async def test_a_recogniser_that_fails_is_noticed_as_nothing_heard(error: RecognitionFailed) -> None:
     failing = Recognises(error)

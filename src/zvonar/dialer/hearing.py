@@ -7,6 +7,7 @@ line whose sound cannot be had.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection
+from pathlib import Path
 
 import structlog
 
@@ -14,6 +15,7 @@ from zvonar.line.ears import Ear, Heard
 from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, Line
 from zvonar.line.tap import Tap, Tapping
 from zvonar.speech.recognition import Recogniser, RecognitionFailed
+from zvonar.speech.recognition.echo import Prompt
 from zvonar.speech.recognition.endpoint import Endpointer
 
 log = structlog.get_logger(__name__)
@@ -40,7 +42,7 @@ class Hearing:
 
     @contextlib.asynccontextmanager
     async def listening(
-        self, line: Line, words: Collection[str], *, language: str
+        self, line: Line, words: Collection[str], *, language: str, prompt: Path | None = None
     ) -> AsyncIterator[Ear | None]:
         """As `line.ears.Ears` says."""
         async with contextlib.AsyncExitStack() as held:
@@ -57,18 +59,23 @@ class Hearing:
                 yield None
                 return
             ear = _Listening()
-            hearing = asyncio.create_task(self._hear(tap, ear, tuple(words), language))
+            hearing = asyncio.create_task(self._hear(tap, ear, tuple(words), language, prompt))
             try:
                 yield ear
             finally:
                 hearing.cancel()
                 await asyncio.wait({hearing})
 
-    async def _hear(self, tap: Tap, ear: _Listening, words: tuple[str, ...], language: str) -> None:
+    async def _hear(
+        self, tap: Tap, ear: _Listening, words: tuple[str, ...], language: str, prompt: Path | None
+    ) -> None:
         endpointer = Endpointer()
+        ours = await _read(prompt) if prompt is not None else None
         while True:
             utterance = endpointer.feed(await tap.frame())
             if utterance is None:
+                continue
+            if ours is not None and await asyncio.to_thread(ours.echoed, utterance):
                 continue
             try:
                 word = await self._recogniser.choose(utterance, words, language=language)
@@ -77,3 +84,12 @@ class Hearing:
                 log.warning("words.not_recognised", error=type(exc).__name__)
                 continue
             ear.said.put_nowait(Heard(word=word))
+
+
+async def _read(clip: Path) -> Prompt | None:
+    """What may come back; None where it cannot be read, and an echo then passes for speech."""
+    try:
+        return await asyncio.to_thread(Prompt.read, clip)
+    except OSError as exc:
+        log.warning("words.prompt_unread", error=type(exc).__name__)
+        return None

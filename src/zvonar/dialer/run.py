@@ -246,10 +246,11 @@ class _Run:
                 self._so_far.heard = True
                 key = await self._line.key(node.timeout)
             return key, None, False
-        listening = ears.listening(self._line, node.words, language=self._board.language)
+        language = self._board.language
         if node.word_barge_in:
-            async with listening as ear:
-                playing = self._line.play(self._clips[node.prompt], interruptible=node.barge_in)
+            prompt = self._clips[node.prompt]
+            async with ears.listening(self._line, node.words, language=language, prompt=prompt) as ear:
+                playing = self._line.play(prompt, interruptible=node.barge_in)
                 key, word, unclear = await self._either(playing, ear, patient=True)
                 if key is not None or word is not None:
                     return key, word, False
@@ -260,7 +261,7 @@ class _Run:
         if key is not None:
             return key, None, False
         self._so_far.heard = True
-        async with listening as ear:
+        async with ears.listening(self._line, node.words, language=language) as ear:
             return await self._either(self._line.key(node.timeout), ear)
 
     async def _either(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -26,11 +27,12 @@ class Ears(Protocol):
     """Recognises words, on as many lines at once as were configured."""
 
     def listening(
-        self, line: Line, words: Collection[str], *, language: str
+        self, line: Line, words: Collection[str], *, language: str, prompt: Path | None = None
     ) -> AbstractAsyncContextManager[Ear | None]:
         """Listen to the subscriber until the end of the block; None where keys alone must do.
 
         `words`: lower case; those of `zvonar.core.reaction.MEANINGS` stand for their meaning in the language. Entering
-        it takes no longer than the configured wait for a free recogniser. A recogniser that fails or hangs is never
+        it takes no longer than the configured wait for a free recogniser. `prompt`: what plays meanwhile; when it comes
+        back as an echo nobody has spoken. A recogniser that fails or hangs is never
         noticed as more than a Heard that never comes.
         """
