@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 
 from zvonar.line.asterisk import town
-from zvonar.settings import Settings
-from zvonar.speech.recognition import model
-from zvonar.speech.recognition.model import EngineMissing, ModelMissing
 
 from ..sounds import sound
 from .house import House
@@ -485,28 +482,6 @@ def test_a_second_call_to_a_number_is_a_duplicate(service: House) -> None:
     until(lambda: campaign.row(first["call_id"])["status"] != "in_process", CALL, every=0.2)
     rows = [campaign.ended(answer["call_id"]) for answer in (second, first)]
     assert sorted(row["dial_status"] for row in rows) == [10, 35]
-
-
-def test_a_word_on_the_line_is_a_choice(service: House) -> None:
-    try:
-        model.find(None, cache=Settings().cache_directory / "models")
-    except (ModelMissing, EngineMissing) as exc:
-        pytest.skip(str(exc))
-    yes = {"words": ["yes"], "status_name": "Согласен", "goto": "2"}
-    nodes = {
-        "1": {"prompt": {"text": "Вы согласны?"}, "spoken": [yes, {"words": ["no"]}], "timeout": 8},
-        "2": {"prompt": {"text": "Спасибо"}},
-    }
-    campaign = Campaign(service, "regular", script={"nodes": nodes}, record=True)
-    row = campaign.call("call", number(8))
-    assert (row["status"], row["user_choice"], row["button_num"]) == ("user", "Согласен", None)
-    assert row["ivr_data"][0]["recognize_word"] == "yes"
-    # He said so himself, on his own channel; how well a robot is read back is no business of this test.
-    until(
-        lambda: service.value("SELECT count(*) FROM transcripts WHERE done_at IS NOT NULL") >= 1,
-        CALL,
-        about=lambda: service.rows("SELECT tries, error FROM transcripts"),
-    )
 
 
 def test_per_call_markup_and_messages_are_heard_and_sent(service: House) -> None:
