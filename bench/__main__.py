@@ -83,6 +83,9 @@ def main(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Short rounds: whether it measures, not how fast.")
     ] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="The whole set of words: every voice, a quarter of an hour.")
+    ] = False,
 ) -> None:
     """Measure."""
     wanted = names or list(BENCHES)
@@ -95,7 +98,7 @@ def main(
     failure: Exception | None = None
     try:
         with ground(lambda what: console.print(f"[dim]· {what}[/]")) as made:
-            for some in _measured(made, wanted, only=only, tiny=tiny):
+            for some in _measured(made, wanted, only=only, tiny=tiny, whole=whole):
                 figures += some
     except (NotMeasured, ZvonarError) as exc:
         failure = exc
@@ -108,7 +111,9 @@ def main(
         raise typer.Exit(1)
 
 
-def _measured(made: Ground, wanted: list[str], *, only: str, tiny: bool) -> Iterator[list[Figure]]:
+def _measured(
+    made: Ground, wanted: list[str], *, only: str, tiny: bool, whole: bool
+) -> Iterator[list[Figure]]:
     if "lease" in wanted:
         yield uvloop.run(lease.measure(made, TINY if tiny else lease.Size()))
     if "callo_add" in wanted:
@@ -129,7 +134,8 @@ def _measured(made: Ground, wanted: list[str], *, only: str, tiny: bool) -> Iter
     if "tts" in wanted:
         yield uvloop.run(tts.measure(made, tts.TINY if tiny else tts.Size()))
     if "words" in wanted:
-        yield words.measure(made, words.TINY if tiny else words.Size())
+        spoken = words.WHOLE if whole else words.TINY if tiny else words.Size()
+        yield words.measure(made, spoken)
     if {"uis_reports", "uis_writes"} & set(wanted):
         # A cluster of its own, which is kept: it takes minutes to make.
         with uis_store.store(TINY_SESSIONS if tiny else SESSIONS, made.report) as kept:

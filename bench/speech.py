@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,24 +27,19 @@ class Speaker(Struct, frozen=True, kw_only=True):
     name: str
 
 
-# espeak-ng is always there; the others where Debian's packages festival, festvox-ru and flite are.
-_ALL: Final = (
-    *(Speaker(language="ru", engine="festival", name=name) for name in ("voice_msu_ru_nsh_clunits",)),
-    *(Speaker(language="ru", engine="espeak-ng", name=name) for name in ("ru-lv", "ru-lv+m2", "ru-lv+m8")),
-    *(Speaker(language="ru", engine="espeak-ng", name=name) for name in ("ru-lv+f2", "ru+m7")),
-    *(Speaker(language="en", engine="flite", name=name) for name in ("slt", "awb", "rms", "kal16")),
-    *(Speaker(language="en", engine="espeak-ng", name=name) for name in ("en-us", "en-gb+m3")),
-)
-
-
-def speakers() -> list[Speaker]:
-    """Those whose engines are on this machine."""
+def speakers(wanted: Sequence[Speaker]) -> list[Speaker]:
+    """Those whose engines are on this machine: espeak-ng always, festival and flite where Debian's packages are."""
     there = {
         "espeak-ng": True,
         "festival": bool(shutil.which("text2wave")),
         "flite": bool(shutil.which("flite")),
     }
-    return [speaker for speaker in _ALL if there[speaker.engine]]
+    return [speaker for speaker in wanted if there[speaker.engine]]
+
+
+def recorded(file: Path) -> Sound:
+    """What somebody has recorded in a WAV of 8 kHz, without the silence around it."""
+    return _trimmed(_samples(file.read_bytes()))
 
 
 def said(speaker: Speaker, text: str, espeak: Espeak, room: Path) -> Sound:
@@ -66,9 +62,15 @@ def said(speaker: Speaker, text: str, espeak: Espeak, room: Path) -> Sound:
             )
             data = done.stdout
     rate = int.from_bytes(data[24:28], "little")
-    pcm = data[data.index(b"data") + 8 :]
-    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / np.float32(32768)
-    sound = np.asarray(soxr.resample(samples, rate, RATE), dtype=np.float32)
+    return _trimmed(np.asarray(soxr.resample(_samples(data), rate, RATE), dtype=np.float32))
+
+
+def _samples(wav: bytes) -> Sound:
+    pcm = wav[wav.index(b"data") + 8 :]
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / np.float32(32768)
+
+
+def _trimmed(sound: Sound) -> Sound:
     loud = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     return sound[max(0, int(loud[0]) - 400) : int(loud[-1]) + 400]
 
