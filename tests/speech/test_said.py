@@ -13,7 +13,7 @@ from zvonar.speech.audio import Sound
 from zvonar.speech.clips import ClipCache
 from zvonar.speech.converter import Converter
 from zvonar.speech.library import Library
-from zvonar.speech.numerals import words
+from zvonar.speech.numerals import in_digits, words
 from zvonar.speech.synthesis import MarkupUnplayable, NothingToSay, NullSynthesiser
 from zvonar.speech.synthesis import Voice as SpokenVoice
 from zvonar.store import clips
@@ -178,3 +178,21 @@ def test_any_number_has_words_in_any_language(language: str) -> None:
         assert words(Number(value=Decimal(value), ordinal=True), language)
         for currency in ("RUB", "USD", "KZT", "UAH", "ZZZ"):
             assert words(Money(amount=Decimal(value), currency=currency), language)
+
+
+@pytest.mark.parametrize(
+    ("word", "language", "digits"),
+    [
+        ("три", "ru", "3"),
+        ("Six", "en-US", "6"),
+        ("ноль", "ru_RU", "0"),
+        ("двадцать один", "ru", "21"),
+        ("жүз", "kk", "100"),
+        ("да", "ru", None),
+        ("три", "en", None),
+        ("three", "xx", None),
+        ("", "ru", None),
+    ],
+)
+def test_a_number_is_known_by_its_word(word: str, language: str, digits: str | None) -> None:
+    assert in_digits(word, language) == digits

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 from zvonar.core.markup import Clock, Day, Digits, Money, Number, Spoken, Words
@@ -136,3 +137,17 @@ def _minutes(minute: int, tag: str) -> str:
         return {"ru": "ноль ноль", "uk": "нуль нуль", "en": "o'clock"}.get(tag, "0 0")
     zero = {"ru": "ноль ", "uk": "нуль ", "en": "oh "}.get(tag, "0 ") if minute < 10 else ""
     return zero + _in_words(Decimal(minute), tag)
+
+
+@cache
+def _digits(language: str) -> Mapping[str, str]:
+    """Numbers up to a hundred by their words."""
+    from num2words import num2words
+
+    name = _LANGUAGES.get(language)
+    return {num2words(number, lang=name): str(number) for number in range(101)} if name else {}
+
+
+def in_digits(word: str, language: str) -> str | None:
+    """A number's word as digits, up to 100; None for every other word. `language`: a BCP 47 tag."""
+    return _digits(language.lower().replace("_", "-").partition("-")[0]).get(word.lower())

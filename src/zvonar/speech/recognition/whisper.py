@@ -15,6 +15,7 @@ import numpy as np
 import soxr  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from zvonar.speech.numerals import in_digits
 from zvonar.speech.recognition import wire
 from zvonar.speech.recognition.wire import (
     Answer,
@@ -67,9 +68,8 @@ class Whisper:
         """How well each phrase fits."""
         tokenizer = self._tokenizer(_known(request.language))
         start = list(tokenizer.sot_sequence)
-        # A lone word is written in two ways; the model has seen both.
         written = [
-            (tokenizer.encode(f" {phrase}"), tokenizer.encode(f" {phrase.capitalize()}"))
+            tuple(tokenizer.encode(f" {way}") for way in _ways(phrase, request.language))
             for phrase in request.phrases
         ]
         best = [-math.inf] * len(written)
@@ -152,6 +152,12 @@ class Whisper:
 
 def _known(language: str) -> str:
     return language.lower().replace("_", "-").partition("-")[0]
+
+
+def _ways(phrase: str, language: str) -> list[str]:
+    """How a lone phrase may be written: the model has seen sentences, other words and, for numbers, digits."""
+    digits = in_digits(phrase, language)
+    return [phrase, phrase.capitalize(), *([digits] if digits is not None else [])]
 
 
 def _sound(pcm: bytes, pace: float = 1.0) -> NDArray[np.float32]:
