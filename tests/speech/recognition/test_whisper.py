@@ -9,7 +9,7 @@ import pytest
 from zvonar.line.asterisk.install import AsteriskInstall
 from zvonar.speech.recognition import chosen, model
 from zvonar.speech.recognition.model import EngineMissing, ModelMissing
-from zvonar.speech.recognition.whisper import Whisper
+from zvonar.speech.recognition.whisper import Whisper, agrees
 from zvonar.speech.recognition.wire import Score
 
 from ...plant import CACHE
@@ -71,3 +71,24 @@ def test_a_phrase_weighs_the_same_in_whatever_company(whisper: Whisper, asterisk
     alone = whisper.scores(Score(pcm=said, language="ru", phrases=["шесть"])).scores
     among = whisper.scores(Score(pcm=said, language="ru-RU", phrases=["семь", "шесть"])).scores
     assert among[1] == pytest.approx(alone[0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("heard", "ways", "does"),
+    [
+        (" Да.", ["да", "Да"], True),
+        (" Да, да, да!", ["да"], True),
+        (" 3", ["три", "Три", "3"], True),
+        ("Ещё раз", ["еще раз"], True),
+        (" Да, конечно", ["да"], False),
+        (" Дальше", ["да"], False),
+        ("ещё раз ещё", ["еще раз"], False),
+        ("", ["да"], False),
+        ("...", ["да"], False),
+        ("Да", ["!"], False),
+    ],
+)
+def test_the_model_agrees_where_it_writes_the_phrase_and_nothing_else(
+    heard: str, ways: list[str], does: bool
+) -> None:
+    assert agrees(heard, ways) is does

@@ -11,7 +11,7 @@ from zvonar.speech import SpeechFailed
 # How much better a word has to fit than it fits where nothing is said (see `whisper`), and by how much better than the
 # next one. The highest that cost people and human voices nothing on the part of the set of `bench words` that it does
 # not measure: a wrong action on a call is worse than a question asked again.
-THRESHOLD: Final = 2.0
+THRESHOLD: Final = 2.3
 MARGIN: Final = 0.8
 
 # How a meaning is said. Few words each: every one costs time, and is one more to be mistaken for.

@@ -39,6 +39,12 @@ _VIEWS: Final = ((1.0, 0.4), (0.9, 0.6))
 # How much of what a phrase scores where nothing is said is taken off its score: a phrase that the model expects
 # anyway, or one whose last letters follow from its first, fits every sound.
 _EXPECTED: Final = 0.8
+# What is added to a phrase that the model writes down by itself, asked for nothing: among all the words that there are
+# it seldom falls upon one of ours by chance.
+_AGREES: Final = 1.5
+_WRITES: Final = (
+    24  # twice the tokens of what is written at most: CTranslate2 keeps half for what goes before
+)
 _NOTHING: Final = (0.001, 0.01, 0.05)  # levels of the noise in which nothing is said, of 1
 _NOTHING_SECONDS: Final = 1.5
 _KNOWN: Final = 4096  # phrases of which that is remembered
@@ -72,24 +78,30 @@ class Whisper:
             tuple(tokenizer.encode(f" {way}") for way in _ways(phrase, request.language))
             for phrase in request.phrases
         ]
-        best = [-math.inf] * len(written)
-        for pace, pad in _VIEWS:
-            heard = self._heard(_padded(_sound(request.pcm, pace), pad))
-            best = [max(old, self._fit(heard, start, ways)) for old, ways in zip(best, written, strict=True)]
+        views = [self._heard(_padded(_sound(request.pcm, pace), pad)) for pace, pad in _VIEWS]
+        fits = [max(self._fit(heard, start, ways) for heard in views) for ways in written]
         expected = self._expected(start, written)
-        scores = [fit - _EXPECTED * anyway for fit, anyway in zip(best, expected, strict=True)]
-        return Scores(scores=scores)
+        heard = self._written_down(views[0], tokenizer, most=_WRITES)
+        return Scores(
+            scores=[
+                fit - _EXPECTED * anyway + _AGREES * agrees(heard, _ways(phrase, request.language))
+                for fit, anyway, phrase in zip(fits, expected, request.phrases, strict=True)
+            ]
+        )
 
     def decoded(self, pcm: bytes, language: str) -> str:
         """What somebody who knows of no words would hear: what scoring has to be better than."""
-        tokenizer = self._tokenizer(_known(language))
         _, pad = _VIEWS[0]
-        heard = self._heard(_padded(_sound(pcm), pad))
+        return self._written_down(
+            self._heard(_padded(_sound(pcm), pad)), self._tokenizer(_known(language)), most=40
+        )
+
+    def _written_down(self, heard: _Heard, tokenizer: Any, *, most: int) -> str:
         [found] = self._model.model.generate(
             heard.encoded,
             [[*tokenizer.sot_sequence, tokenizer.no_timestamps]],
             beam_size=1,
-            max_length=40,
+            max_length=most,
             no_repeat_ngram_size=3,
         )
         return str(tokenizer.decode(found.sequences_ids[0]))
@@ -158,6 +170,17 @@ def _ways(phrase: str, language: str) -> list[str]:
     """How a lone phrase may be written: the model has seen sentences, other words and, for numbers, digits."""
     digits = in_digits(phrase, language)
     return [phrase, phrase.capitalize(), *([digits] if digits is not None else [])]
+
+
+def agrees(heard: str, ways: Sequence[str]) -> bool:
+    """Whether one of these ways, and nothing else, was written down; once or several times."""
+    said = _words(heard)
+    return any(said == way * (len(said) // len(way)) for way in map(_words, ways) if said and way)
+
+
+def _words(text: str) -> list[str]:
+    plain = text.lower().replace("ё", "е")
+    return "".join(letter if letter.isalnum() else " " for letter in plain).split()
 
 
 def _sound(pcm: bytes, pace: float = 1.0) -> NDArray[np.float32]:
