@@ -49,7 +49,7 @@ def test_a_word_of_the_set_is_known(
     whisper: Whisper, asterisk: AsteriskInstall, language: str, noise: float
 ) -> None:
     digits = asterisk.sounds[language] / "digits"
-    for number in (0, 3, 6):
+    for number in (1, 4, 6):
         said = heard(digits / f"{number}.wav", noise)
         assert judged(whisper, said, language) == NUMBERS[language][number]
 
