@@ -98,6 +98,7 @@ SAMPLES: dict[str, Any] = {
     "details": Jsonb({}),
     **dict.fromkeys(("open_until", "opens_at"), NOW),
     "digits": 5,
+    "legs": "[]",
     "due_ats": [NOW],
     "moderated": True,
     **{name: [1] for name in ("cap_attempts", "cap_seconds")},
@@ -196,7 +197,7 @@ NULLABLE = {
         )
         for name in ("account_id", "state")
     ),
-    *("account_id@trunks.PUT", "state@legs.END", "started_at@campaigns.ADD"),
+    *("account_id@trunks.PUT", "started_at@campaigns.ADD"),
     *("speaker@clips.ADD_UPLOAD", "text@clips.ADD_UPLOAD"),
     *("error@phone_lists.FINISH",),
     "cause",
@@ -212,7 +213,7 @@ NULLABLE = {
     *(f"{name}@push_connections.PUT" for name in ("expires_at", "crm_account_id")),
     *("trouble_status@push_connections.LOSE", "trouble_status@push_connections.TROUBLED"),
     *("at@push_paces.SENT", "state@push_calls.LOG"),
-    *("facts@legs.SAY", "greeting@dids.PUT", "country@inbound.END_INBOUND"),
+    *("greeting@dids.PUT", "country@inbound.END_INBOUND"),
     *(
         "networks@accounts.ADD_KEY",
         "networks@accounts.ADD_LOGIN",

@@ -113,46 +113,10 @@ UPDATE calls c SET state = 'talking', updated_at = leg.at FROM leg
 WHERE c.account_id = leg.account_id AND c.call_id = leg.call_id AND c.state = 'dialing'
 """
 
-# One leg ends, once, with everything that follows: see the migration.
+# Legs of one account end, each once, with everything that follows: see the migration. Which of them have ended now.
 END = """
-SELECT end_leg(
-    p_account => %(account_id)s, p_campaign => %(campaign_id)s, p_leg => %(leg_id)s, p_ended_at => %(ended_at)s,
-    p_answered_at => %(answered_at)s, p_disposition => %(disposition)s, p_script_result => %(script_result)s,
-    p_hangup_cause => %(hangup_cause)s, p_sip_code => %(sip_code)s, p_talk_seconds => %(talk_seconds)s,
-    p_billed_seconds => %(billed_seconds)s, p_cost => %(cost)s, p_choice => %(choice)s,
-    p_status_name => %(status_name)s, p_steps => %(steps)s, p_recording => %(recording)s, p_final => %(final)s,
-    p_state => %(state)s, p_call_end => %(call_end)s, p_due_at => %(due_at)s, p_now => %(now)s)
+SELECT end_legs(p_account => %(account_id)s, p_legs => %(legs)s::json, p_now => %(now)s)
 FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
-"""
-
-# What the attempt has to tell beside the end of its leg, said before it in the same transaction. A plain call has
-# nothing to say here. The leg is locked first, as everywhere.
-SAY = """
-UPDATE attempts t SET cause = %(cause)s, facts = %(facts)s
-FROM (SELECT account_id, call_id, attempt FROM legs
-      WHERE account_id = %(account_id)s AND leg_id = %(leg_id)s AND phase <> 'ended' FOR NO KEY UPDATE) leg
-WHERE t.account_id = leg.account_id AND t.call_id = leg.call_id AND t.attempt = leg.attempt AND t.ended_at IS NULL
-"""
-
-_SHARDS = 8  # of a campaign's counters: see their migration
-
-# The rows for which transactions that end several legs, or place others, would wait for one another in a ring: in the
-# order in which every statement of the store takes them.
-END_LOCKS = """
-WITH leg AS MATERIALIZED (
-    SELECT account_id, call_id, trunk_id, guarded FROM legs
-    WHERE account_id = %(account_id)s AND leg_id = ANY(%(leg_ids)s)
-), called AS MATERIALIZED (
-    SELECT c.campaign_id FROM calls c WHERE c.account_id = %(account_id)s AND c.call_id IN (SELECT call_id FROM leg)
-    ORDER BY c.call_id FOR NO KEY UPDATE
-), guard AS MATERIALIZED (
-    SELECT FROM campaign_guards g
-    WHERE g.account_id = %(account_id)s AND g.campaign_id IN (SELECT campaign_id FROM called)
-      AND EXISTS (SELECT FROM leg WHERE guarded)
-    ORDER BY g.campaign_id FOR NO KEY UPDATE
-)
-SELECT FROM trunks WHERE trunk_id IN (SELECT trunk_id FROM leg) AND (SELECT count(*) FROM guard) >= 0
-ORDER BY trunk_id FOR NO KEY UPDATE
 """
 
 # A leg that never had an INVITE is taken back: no attempt is burnt, and its number is not used again. The call goes
@@ -325,59 +289,42 @@ async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
     """End a leg with everything that follows from it; False where it had ended already."""
-    quiet = db.quiet()
-    params = _end_params(ended, quiet, now)
-    if _tells(ended):
-        async with db.transaction() as connection:
-            await connection.execute(SAY, params)
-            found = await (await connection.execute(END, params)).fetchone()
-            ended_now = bool(found and found[0])
-    else:
-        ended_now = bool(await db.value(END, params))
-    db.ring_later(quiet)
-    return ended_now
+    return bool(await end_all(db, [ended], now=now))
 
 
-async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> None:
-    """End legs of one account in one transaction, each as `end` does; one that cannot be ended fails all."""
-    if len(ended) <= 1:
-        for one in ended:
-            await end(db, one, now=now)
-        return
-    quiet = db.quiet()
-    async with db.transaction() as connection, connection.pipeline():
-        locks = {"account_id": ended[0].account_id, "leg_ids": [str(one.leg_id) for one in ended]}
-        await connection.execute(END_LOCKS, locks)
-        # Each takes its campaign's counter: in the order in which every statement adds to them.
-        for one in sorted(ended, key=_counter):
-            params = _end_params(one, quiet, now)
-            if _tells(one):
-                await connection.execute(SAY, params)
-            await connection.execute(END, params)
-    db.ring_later(quiet)
+async def end_all(db: Database, ended: Sequence[LegEnd], *, now: datetime) -> list[str]:
+    """End legs of one account, each with everything that follows from it; the ids of those that have ended now.
+
+    Legs that leave their attempt to another one come first, so that whoever ends it knows what they have cost. One that
+    cannot be ended fails all of its kind.
+    """
+    found: list[str] = []
+    for some in ([one for one in ended if one.next is None], [one for one in ended if one.next is not None]):
+        if some:
+            quiet = db.quiet()
+            params = {
+                "account_id": some[0].account_id,
+                "legs": msgspec.json.encode([_told(one) for one in some]).decode(),
+                "quiet": quiet,
+                "now": now,
+            }
+            found += await db.value(END, params)
+            db.ring_later(quiet)
+    return found
 
 
-def _counter(ended: LegEnd) -> tuple[int, int]:
-    """Which of the counters of calls it changes; a call that came in changes none."""
-    return ended.campaign_id, ended.leg_id.call_id % _SHARDS if isinstance(ended.leg_id, LegId) else 0
-
-
-def _tells(ended: LegEnd) -> bool:
-    """Whether its attempt ends with more to say than the statement of every call takes."""
-    return ended.next is not None and (ended.outcome.cause is not None or ended.facts is not None)
-
-
-def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
+def _told(ended: LegEnd) -> dict[str, Any]:
+    """What the statement is told of a leg: the beginning of its type `ended_leg`."""
     after = ended.next
     outcome = ended.outcome
     return {
-        "account_id": ended.account_id,
-        "campaign_id": ended.campaign_id,
         "leg_id": str(ended.leg_id),
+        "campaign_id": ended.campaign_id,
         "ended_at": ended.ended_at,
         "answered_at": ended.answered_at,
-        "disposition": str(outcome.disposition),
-        "script_result": str(outcome.script_result),
+        "disposition": outcome.disposition,
+        "script_result": outcome.script_result,
+        "cause": outcome.cause,
         "hangup_cause": outcome.hangup_cause,
         "sip_code": outcome.sip_code,
         "talk_seconds": outcome.talk_seconds,
@@ -385,16 +332,13 @@ def _end_params(ended: LegEnd, quiet: str, now: datetime) -> dict[str, Any]:
         "cost": ended.cost,
         "choice": outcome.choice,
         "status_name": ended.status_name,
-        "steps": Jsonb(msgspec.to_builtins(ended.steps)) if ended.steps else None,
+        "steps": ended.steps or None,
+        "facts": ended.facts,
         "recording": ended.recording,
         "final": after is not None,
-        "state": str(after.state) if after else None,
-        "call_end": str(after.call_end) if after and after.call_end else None,
+        "state": after.state if after else None,
+        "call_end": after.call_end if after else None,
         "due_at": after.due_at if after else None,
-        "cause": outcome.cause,
-        "facts": None if ended.facts is None else Jsonb(msgspec.to_builtins(ended.facts)),
-        "quiet": quiet,
-        "now": now,
     }
 
 
