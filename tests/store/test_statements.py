@@ -99,6 +99,7 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("open_until", "opens_at"), NOW),
     "digits": 5,
     "legs": "[]",
+    "tariff_ids": [1],
     "due_ats": [NOW],
     "moderated": True,
     **{name: [1] for name in ("cap_attempts", "cap_seconds")},

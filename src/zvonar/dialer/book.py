@@ -39,10 +39,7 @@ class Book:
         every = await campaigns.running(self._db)
         running = [found for found in every if found.type.dialled]
         countries = await accounts.home_countries(self._db)
-        payers = {
-            account_id: await self._read_payer(account_id)
-            for account_id in {campaign.account_id for campaign in running}
-        }
+        payers = await accounts.payers(self._db, {campaign.account_id for campaign in running})
         carrying = await trunks.of_gateway(self._db, self._gateway)
         self._payers = payers
         self.countries = countries

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -296,7 +297,7 @@ class Dialer:
     async def _keep_house(self) -> None:
         """What time alone brings about: windows, lifetimes, ends of campaigns, the next month's tables."""
         swept = hourly = datetime.min.replace(tzinfo=UTC)
-        while True:
+        for half in itertools.count():
             await asyncio.sleep(_LOOK / 2)
             now = self._now()
             with _patience():
@@ -305,10 +306,12 @@ class Dialer:
                 except Fenced:
                     self._fenced.set()
                     return
+                await self._end_campaigns(self._maybe_done, now)
+                if half % 2:
+                    continue
                 await self._book.look()
                 self._wake.set()
                 await self._turn_campaigns(now)
-                await self._end_campaigns(self._maybe_done, now)
                 if now - swept > _SWEEP:
                     # Calls also end without us: removed by a client, expired while waiting.
                     await calls.expire(self._db, now=now)

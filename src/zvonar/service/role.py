@@ -22,7 +22,7 @@ from zvonar.service import logs
 from zvonar.service.hearing import HearingConfig
 from zvonar.service.home import Home
 from zvonar.store import idempotency, keys, limits
-from zvonar.store.db import Database, StoreUnavailable
+from zvonar.store.db import STEADY, Database, StoreUnavailable
 
 if TYPE_CHECKING:  # each role imports what it needs: the whole of it takes 200 MB
     from zvonar.speech.library import Library
@@ -176,7 +176,7 @@ async def _dialer(
     from zvonar.store.epochs import Fenced
 
     async with (
-        Database(config.dsn, size=3) as db,
+        Database(config.dsn, size=3, session=STEADY) as db,
         _library(db, config, home) as library,
         AriClient(config.ari_url, user=ARI_USER, password=home.secret("gateway-ari"), app=APP) as ari,
     ):
@@ -248,7 +248,7 @@ async def _worker(config: RoleConfig, home: Home, stop: asyncio.Event, ready: Re
     from zvonar.speech.transcripts import Transcripts
 
     async with (
-        Database(config.dsn, size=4) as db,
+        Database(config.dsn, size=4, session=STEADY) as db,
         carried(provider(config.sms_url)) as sms,
         transcriber(config.hearing) as writer,
         asyncio.TaskGroup() as group,

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -104,6 +104,8 @@ WHERE key_hash = %(key_hash)s AND kind = %(kind)s AND revoked_at IS NULL AND blo
 """
 
 BY_ID = f"SELECT {COLUMNS} FROM accounts WHERE account_id = %(account_id)s"
+
+BY_IDS = f"SELECT {COLUMNS} FROM accounts WHERE account_id = ANY(%(account_ids)s)"
 
 BY_NAME = f"SELECT {COLUMNS} FROM accounts WHERE name = %(name)s"
 
@@ -315,6 +317,29 @@ async def tariff_of(db: Database, account: Account) -> Tariff:
     async with db.connection() as connection:
         found = await rows(connection, Rate, RATES, {"tariff_id": account.tariff_id})
     return tariff(account.tariff_id, "", found)
+
+
+# Price lists, each by the longest prefix.
+RATES_OF = """
+SELECT tariff_id, prefix, per_minute, connection_fee, first_interval, step FROM tariff_rates
+WHERE tariff_id = ANY(%(tariff_ids)s) ORDER BY tariff_id, prefix
+"""
+
+
+class _Priced(Rate, frozen=True, kw_only=True):
+    tariff_id: int
+
+
+async def payers(db: Database, account_ids: Collection[int]) -> dict[int, tuple[Account, Tariff]]:
+    """Accounts with the price lists that they pay by, however many in two statements; those that there are."""
+    if not account_ids:
+        return {}
+    found = await db.rows(Account, BY_IDS, {"account_ids": list(account_ids)})
+    rates: dict[int, list[Rate]] = {one.tariff_id: [] for one in found}
+    for priced in await db.rows(_Priced, RATES_OF, {"tariff_ids": list(rates)}):
+        rates[priced.tariff_id].append(msgspec.convert(priced, Rate, from_attributes=True))
+    lists = {tariff_id: tariff(tariff_id, "", of_list) for tariff_id, of_list in rates.items()}
+    return {one.account_id: (one, lists[one.tariff_id]) for one in found}
 
 
 class _Country(Struct, frozen=True, kw_only=True):

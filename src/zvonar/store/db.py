@@ -9,6 +9,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 import msgspec
 import psycopg
 import structlog
+from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -24,7 +25,8 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 Params = Mapping[str, Any] | Sequence[Any]
 
-_RING = 0.05  # seconds in which events gather for one ring
+_RING = 0.15  # seconds in which events gather for one ring
+_KEPT = 60.0  # seconds for which the first connection is kept
 _ACQUIRE = 10.0  # seconds to wait for a free connection
 _DEADLINES: dict[str, Any] = {
     "connect_timeout": 5,
@@ -34,7 +36,10 @@ _DEADLINES: dict[str, Any] = {
 }
 # No statement of ours takes longer than the timeout; imports and reports set their own. Plans are kept, and one that
 # was made while a table was small would go on reading all of it: where there is an index, it is used.
-_SESSION = "-c statement_timeout=30s -c timezone=UTC -c enable_seqscan=off"
+_SESSION: LiteralString = "-c statement_timeout=30s -c timezone=UTC -c enable_seqscan=off"
+# For those whose statements are always the same and find everything by an index: PostgreSQL would plan some of them
+# anew each time, because it takes a plan for one known value to be cheaper.
+STEADY: LiteralString = _SESSION + " -c plan_cache_mode=force_generic_plan"
 
 
 _Pool = AsyncConnectionPool[Connection]
@@ -62,6 +67,10 @@ class Database:
         self._planned: asyncio.TimerHandle | None = None
         self._ringing: asyncio.Task[None] | None = None
         self._busy = False  # whether the first connection is in use
+        # The first connection while it is well: fetching it and bringing it back takes a tenth of a statement's time.
+        self._kept: Connection | None = None
+        self._kept_until = 0.0  # loop time: the pool makes a new one of it now and then
+        self._closing = False
         self._first = _pool(dsn, 1, 1, session=session, checked=size <= 2)
         self._others = _pool(dsn, 0, size - 1, session=session, checked=size <= 2) if size > 1 else None
 
@@ -81,6 +90,9 @@ class Database:
             helper.cancel()
         if helpers:
             await asyncio.wait(helpers)
+        self._closing = True  # whoever uses the first connection brings it back
+        if not self._busy:
+            await self._bring_back()
         for pool in self._pools:
             await pool.close(timeout=5.0)
 
@@ -102,16 +114,34 @@ class Database:
 
     @asynccontextmanager
     async def _any(self) -> AsyncIterator[Connection]:
-        if self._busy and self._others is not None:
+        if self._others is None:
+            async with self._first.connection() as connection:
+                yield connection
+            return
+        if self._busy:
             async with self._others.connection() as connection:
                 yield connection
             return
         self._busy = True
+        well = False
         try:
-            async with self._first.connection() as connection:
-                yield connection
+            if self._kept is None:
+                self._kept = await self._first.getconn()
+                self._kept_until = asyncio.get_running_loop().time() + _KEPT
+            yield self._kept
+            well = self._kept.info.transaction_status is TransactionStatus.IDLE
         finally:
-            self._busy = False
+            try:
+                if not well or self._closing or asyncio.get_running_loop().time() > self._kept_until:
+                    await self._bring_back()
+            finally:
+                self._busy = False
+
+    async def _bring_back(self) -> None:
+        """Let the pool have the first connection: it looks at it, and makes another one where that is needed."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await self._first.putconn(kept)
 
     def _look_over(self) -> None:
         """Where one connection has died the idle ones are dead too: find out before each fails somebody."""
@@ -122,6 +152,8 @@ class Database:
         with contextlib.suppress(
             psycopg.OperationalError
         ):  # the pool is closing, or there is no server at all
+            if not self._busy:
+                await self._bring_back()
             for pool in self._pools:
                 await pool.check()
 

@@ -42,8 +42,11 @@ checkpoint_timeout = 10min
 
 autovacuum = on
 autovacuum_naptime = 15s
+# To look after a table of a few rows throws away every plan that reads it, on every connection.
+autovacuum_vacuum_threshold = 1000
 autovacuum_vacuum_scale_factor = 0.05
 autovacuum_vacuum_insert_scale_factor = 0.1
+autovacuum_analyze_threshold = 1000
 autovacuum_analyze_scale_factor = 0.02
 idle_in_transaction_session_timeout = 60s
 

@@ -38,10 +38,10 @@ class Recorded(Struct, frozen=True, kw_only=True):
 CLAIM = """
 WITH fresh AS (
     SELECT t.account_id, t.call_id, t.attempt FROM attempts t
-    WHERE t.recording IS NOT NULL AND t.ended_at >= %(since)s
+    WHERE t.recording IS NOT NULL AND t.ended_at IS NOT NULL AND t.started_at >= %(since)s
       AND NOT EXISTS (SELECT FROM transcripts x WHERE x.account_id = t.account_id AND x.call_id = t.call_id
                       AND x.attempt = t.attempt)
-    ORDER BY t.ended_at LIMIT 1
+    ORDER BY t.started_at LIMIT 1
 ), stale AS (
     SELECT account_id, call_id, attempt FROM transcripts
     WHERE done_at IS NULL AND claimed_at < %(before)s AND tries < %(tries)s
