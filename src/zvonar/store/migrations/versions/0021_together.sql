@@ -181,7 +181,8 @@ BEGIN
             disposition = e.disposition, script_result = e.script_result, cause = e.cause, facts = e.facts,
             hangup_cause = e.hangup_cause, sip_code = e.sip_code, talk_seconds = e.talk_seconds,
             billed_seconds = t.billed_seconds + e.billed_seconds, cost = t.cost + e.cost, choice = e.choice,
-            status_name = e.status_name, steps = e.steps, recording = e.recording, session_id = nextval('session_ids')
+            status_name = e.status_name, steps = e.steps, recording = e.recording,
+            session_id = coalesce(t.promised_session, nextval('session_ids'))
         FROM unnest(ended) e
         WHERE e.final AND t.account_id = p_account AND t.call_id = e.call_id AND t.attempt = e.attempt
           AND t.ended_at IS NULL
