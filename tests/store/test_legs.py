@@ -167,6 +167,31 @@ async def test_leg_that_ends_after_its_attempt_adds_its_cost_and_no_second_sessi
     await world.check_laws()
 
 
+async def test_legs_that_end_together_bill_what_each_costs_and_make_one_session_an_attempt(
+    world: World,
+) -> None:
+    calls_up = [await world.leased() for _ in range(3)]
+    ends = []
+    for number, call in enumerate(calls_up, start=1):
+        leg = await world.placed(call)
+        assert await world.dialled(leg)
+        ends.append(world.ending(leg, seconds=10 * number))
+    # Both of these say that they end the attempt; one does, and the other leaves its cost.
+    second = await world.placed(calls_up[0], next_leg=True)
+    assert await world.dialled(second)
+    ends.append(world.ending(second, seconds=10))
+    unheard = await world.placed(await world.leased())
+    told = await legs.end_all(world.db, ends, now=world.now)
+    assert sorted(told) == sorted(str(one.leg_id) for one in ends)
+    assert await legs.end_all(world.db, ends, now=world.now) == []
+    assert [(await world.call(call.call_id)).cost for call in calls_up] == [2, 2, 3]
+    assert len(await world.all("SELECT FROM ended_sessions")) == 3
+    charges = await world.all("SELECT balance_after FROM ledger WHERE kind = 'charge' ORDER BY entry_id")
+    assert charges == [(Decimal(999),), (Decimal(998),), (Decimal(996),), (Decimal(993),)]
+    assert {live.leg_id for live in await legs.live(world.db, "gateway")} == {str(unheard)}
+    await world.check_laws()
+
+
 async def test_leg_that_cost_more_than_its_hold_is_paid_in_full(world: World) -> None:
     world.campaign = await world.new_campaign(max_cost=Decimal(10))
     leg = await world.placed(await world.leased(), held_by_campaign=True)
