@@ -32,6 +32,9 @@ SAMPLES: dict[str, Any] = {
     ),
     **dict.fromkeys(("max_channels", "hangup_cause", "sip_code", "talk_seconds", "billed_seconds"), 1),
     **dict.fromkeys(("name", "kind", "note", "label", "extra", "phone", "country", "reason", "gateway"), "x"),
+    "prefix": "7",
+    **dict.fromkeys(("per_minute", "connection_fee"), Decimal("1.5")),
+    **dict.fromkeys(("first_interval", "step"), 60),
     **dict.fromkeys(
         ("currency", "timezone", "tariff", "login", "password_hash", "type", "state", "call_end"), "x"
     ),
