@@ -37,7 +37,7 @@ lint: venv ## ruff, mypy and the layers of the house
 	$(BIN)/lint-imports
 
 test: setup lint ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lock: ## requirements.lock from pyproject.toml, with hashes (needs uv)
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -67,6 +67,7 @@ async def measure(store: Store, report: Callable[[str], None], *, seconds: float
         Database(store.dsn, size=4, session=postgres.SESSION) as reports,
     ):
         filling = Filling(worker, outcomes.describe, clock=lambda: datetime.now(UTC))
+        await filling.prepare()  # as a worker has long done
         some = await db.rows(_Some, SOME, {"account_id": BIG, "since": SINCE})
         tasks = [
             asyncio.create_task(filling.run(stop)),

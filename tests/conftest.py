@@ -16,6 +16,8 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from zvonar.store.db import Database
 from zvonar.store.migrate import migrate
@@ -32,14 +34,18 @@ settings.load_profile("patient")
 _names = (f"case_{number}" for number in count())
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class Sides(LoadScopeScheduling):
     """Two processes may share the suite (`make test`): one has Asterisk and whole services, the other the rest.
 
     So no two of them look for free ports at once, and no session's fixture is made twice.
     """
-    for item in items:
-        floor = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group("line" if floor in ON_THE_LINE else "rest"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "line" if nodeid.split("/")[1] in ON_THE_LINE else "rest"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Sides:
+    return Sides(config, log)
 
 
 def at_database(dsn: str, name: str) -> str:

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from zvonar.core.result import Disposition, ScriptResult
 from zvonar.reports import ended as ends
-from zvonar.reports import known, rules, visits
+from zvonar.reports import known, regions, rules, visits
 from zvonar.reports.ended import Came, Described, Employee, Ended, Facts
 from zvonar.reports.writing import Change, Row, Writer
 from zvonar.store.db import Connection, Database, StoreFault, StoreUnavailable, rows
@@ -180,8 +180,13 @@ class Filling:
         self._batch = batch
         self.writer = Writer(db)
 
+    async def prepare(self) -> None:
+        """Read what the first batch would otherwise wait for, with its transaction open: the plan of regions."""
+        await regions.prepare()
+
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`. Outlives the database: waits while it is away."""
+        await self.prepare()
         loop = asyncio.get_running_loop()
         heard = float("-inf")
         while not stop.is_set():
