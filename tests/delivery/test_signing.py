@@ -62,6 +62,7 @@ async def test_a_signature_is_verified_by_the_library() -> None:
         ("webhook-signature", "v1," + base64.b64encode(bytes(32)).decode()),
         ("webhook-signature", "v2,AAAA"),
     ],
+    ids=["id", "timestamp", "signature", "version"],  # the same in every process
 )
 async def test_whatever_is_tampered_with_is_noticed(header: str, value: str) -> None:
     mine = secret()
