@@ -26,7 +26,8 @@ from zvonar.core.script import KEYS, Node, Prompt, Reaction, Script, plain
 from .worlds import policies, windows
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
-prompts = st.builds(Prompt, text=names.map(lambda s: f"a{s}")) | st.builds(
+# "<" would begin markup.
+prompts = st.builds(Prompt, text=names.map(lambda s: f"a{s}".replace("<", ""))) | st.builds(
     Prompt, clip_id=st.integers(1, 2**53)
 )
 scripts = st.builds(

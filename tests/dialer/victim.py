@@ -77,7 +77,12 @@ def set_trap(orders: Orders) -> None:
                 legs, what, lambda _db, told: any(one.leg.call_id == call_id for one in told), before=before
             )
         case "end":
-            around(legs, "end", lambda _db, ended, **_: ended.leg_id.call_id == call_id, before=before)
+            around(
+                legs,
+                "end_all",
+                lambda _db, ended, **_: any(one.leg_id.call_id == call_id for one in ended),
+                before=before,
+            )
         case "ringing":
             _at_event(lambda event: event.dialstatus == "RINGING", call_id)
         case "second ringing":
