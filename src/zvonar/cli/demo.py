@@ -398,7 +398,7 @@ def _explain(
     show.print(
         f"{document['seconds']} s, {keys['spent']:.2f} RUB, {document['callbacks_delivered']} callbacks delivered.\n"
     )
-    day = now().astimezone().date()
+    day = now().date()  # the account's own may be the one before or after it
     show.print("The same calls through each dialect:\n", style="bold")
     report = {
         "jsonrpc": "2.0",
@@ -407,7 +407,7 @@ def _explain(
         "params": {
             "access_token": keys["uis_access_token"],
             "date_from": f"{day - timedelta(days=1)} 00:00:00",
-            "date_till": f"{day + timedelta(days=1)} 00:00:00",
+            "date_till": f"{day + timedelta(days=2)} 00:00:00",
             "limit": 5,
         },
     }
