@@ -1,4 +1,4 @@
-"""A call removed while it is up has no other end. See 0025_removed.sql."""
+"""Which end has a call that is removed while it is up? See 0025_removed.sql."""
 
 from pathlib import Path
 
