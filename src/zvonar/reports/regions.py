@@ -27,6 +27,8 @@ class Region(Struct, frozen=True):
 _BY_NAME: Final = msgspec.json.decode(
     files("zvonar.reports").joinpath("regions.json").read_bytes(), type=dict[str, Region]
 )
+# The library's Russian texts have these two the wrong way round; its English ones, and the numbering plan, do not.
+CORRECTED: Final[Mapping[str, str]] = {"7495": "г. Москва", "7496": "Московская обл."}
 _LIBRARY: Final = "phonenumbers.geodata"
 
 
@@ -52,7 +54,7 @@ def _prefixes() -> Mapping[str, Region]:
         prefix: _BY_NAME[names["ru"]]
         for prefix, names in texts.items()
         if prefix.startswith("7") and names.get("ru") in _BY_NAME
-    }
+    } | {prefix: _BY_NAME[name] for prefix, name in CORRECTED.items()}
     if not here:  # nobody else has asked for it
         for name in [name for name in sys.modules if name.startswith(_LIBRARY)]:
             del sys.modules[name]

@@ -230,6 +230,9 @@ def test_a_numbers_home_is_told_without_a_key(house: House, golden: Callable[[st
     fixed = home("+74951234567")
     assert (fixed["first_code"], fixed["phone_type"]) == ("495", "abc")
     assert (fixed["timezone"], fixed["GMT"]) == ("Europe/Moscow", "+03:00")
+    assert (fixed["region"], fixed["region_name"]) == ("77", "Москва")
+    assert home("+73012212345")["region"] == "03"
+    assert mobile["region"] is mobile["region_name"] is None
     assert home("+12025550123")["first_code"] is None
     wrong = house.send("GET", f"{PREFIXES[0]}/def_codes/by_phone/?phone=abc")
     assert wrong.status_code == 400

@@ -11,6 +11,7 @@ from zvonar.core.plan import home_of
 from zvonar.dialects.callo import errors
 from zvonar.dialects.callo.requests.steering import phone_form
 from zvonar.dialects.callo.routes.common import Req, Service, opened
+from zvonar.reports import regions
 
 _COUNTRY = "RU"  # whose national forms are understood: nobody says whose number it is
 
@@ -28,15 +29,17 @@ def handlers(service: Service) -> list[ControllerRouterHandler]:
         except (PhoneInvalid, DestinationRefused):
             raise errors.FormInvalid({"phone": errors.BAD_PHONE}) from None
         home = home_of(phone.e164, language=language, at=service.now())
+        await regions.prepare()
+        region = regions.region_of(phone.e164.removeprefix("+"))
         data = {
             "first_code": home.code,
-            # Blocks, regions and network codes are in no data that we have.
+            # Blocks and network codes are in no data that we have.
             "from_code": None,
             "to_code": None,
             "block_size": None,
             "operator": home.operator,
-            "region": None,
-            "region_name": None,
+            "region": None if region is None else f"{region.id:02}",
+            "region_name": None if region is None else region.name,
             "timezone": home.timezone,
             "phone_type": home.kind,
             "GMT": home.offset,
