@@ -154,11 +154,18 @@ class House:
     # Processes.
 
     def role(self, name: str) -> int:
-        """The pid of a role that is ready."""
-        return int((self.home / f"run/{name}.ready").read_text())
+        """The pid of a role, once it is ready: what died is not for a moment."""
+        return int(until(lambda: self._kept(f"{name}.ready"), START, about=self.health))
 
     def asterisk(self, name: str) -> int:
-        return int(json.loads((self.home / f"run/{name}.json").read_bytes())["pid"])
+        """The pid of an Asterisk, once there is one: what does not answer is ended before another starts."""
+        return int(json.loads(until(lambda: self._kept(f"{name}.json"), START, about=self.health))["pid"])
+
+    def _kept(self, name: str) -> bytes:
+        """What is written in `run` now: nothing while it is being replaced."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.home / "run" / name).read_bytes()
+        return b""
 
     def postmaster(self) -> int:
         pid = PostgresServer(self.home).pid

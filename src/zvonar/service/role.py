@@ -96,7 +96,9 @@ async def _run(role: str, config: RoleConfig) -> int:
     home = Home(Path(config.home))
 
     def ready() -> None:
-        (home.run / f"{role}.ready").write_text(str(os.getpid()))
+        fresh = home.run / f"{role}.ready.new"
+        fresh.write_text(str(os.getpid()))
+        fresh.replace(home.run / f"{role}.ready")  # whole or not there
         log.info("role.ready")
 
     match role:
