@@ -1,10 +1,12 @@
 """Does an Asterisk outlive its starter, get adopted, and is a dead one never taken for alive?"""
 
+import http.server
 import os
 import select
 import signal
 import socket
 import stat
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from conftest import Telephony
 
 PORTS = int(os.environ.get("ZVONAR_TEST_PORT_BASE", "21000"))
+PATIENCE = 60.0  # seconds for anything that a test waits for
 
 
 @pytest.fixture
@@ -54,25 +57,25 @@ def test_a_second_starter_adopts_and_a_killed_one_is_dead(
 ) -> None:
     first = made(home, install, settings)
     assert first.adopt() is None
-    record = first.ensure(20)
+    record = first.ensure(PATIENCE)
     try:
         second = made(home, install, settings)
         assert second.adopt() == record
-        assert second.ensure(5) == record
+        assert second.ensure(PATIENCE) == record
         assert os.getsid(record.pid) == record.pid  # a Ctrl-C in our terminal does not reach it
 
         # Its starter may have died before it wrote the record.
         (home / "run/spare.json").unlink()
         assert second.adopt() is None
-        assert second.ensure(5) == record
+        assert second.ensure(PATIENCE) == record
 
         handle = os.pidfd_open(record.pid)
         signal.pidfd_send_signal(handle, signal.SIGKILL)
-        assert select.select([handle], [], [], 5)[0]
+        assert select.select([handle], [], [], PATIENCE)[0]
         os.close(handle)
         assert first.adopt() is None  # a zombie until its parent looks: this is the parent
         assert second.adopt() is None
-        again = second.ensure(20)
+        again = second.ensure(PATIENCE)
         assert again.pid != record.pid
     finally:
         made(home, install, settings).stop(5)
@@ -85,10 +88,10 @@ def test_one_that_does_not_answer_is_replaced(
     home: Path, install: AsteriskInstall, settings: GatewayConfig
 ) -> None:
     spare = made(home, install, settings)
-    stuck = spare.ensure(20)
+    stuck = spare.ensure(PATIENCE)
     try:
         os.kill(stuck.pid, signal.SIGSTOP)
-        fresh = spare.ensure(3)
+        fresh = spare.ensure(10)
         assert fresh.pid != stuck.pid
         assert spare.adopt() == fresh
         assert process._started(stuck.pid) is None
@@ -134,7 +137,7 @@ def test_an_asterisk_that_dies_at_start_is_quoted(
     spare = made(home, install, settings)
     (home / "spare/etc/asterisk.conf").write_text("[directories]\nastetcdir => /nonexistent\n")
     with pytest.raises(AsteriskDied) as caught:
-        spare.ensure(20)
+        spare.ensure(PATIENCE)
     assert len(str(caught.value)) > len(AsteriskDied.__doc__ or "") + 10
     spare.stop(1)
 
@@ -146,7 +149,34 @@ def test_a_wrong_password_is_told_from_not_ready(
     stranger._run = telephony.home / "run"
     stranger.name = "gateway"
     with pytest.raises(AsteriskIsAnother):
-        stranger.wait_ready(5)
+        stranger.wait_ready(PATIENCE)
+
+
+def test_one_whose_port_a_stranger_took_meanwhile_is_not_left_behind(
+    home: Path, install: AsteriskInstall, settings: GatewayConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next start, which would choose other ports, would adopt it for ever."""
+
+    class Stranger(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    spare = made(home, install, settings)
+    monkeypatch.setattr(spare, "_check_ports", lambda: None)  # as if it had come a moment after the look
+    with http.server.ThreadingHTTPServer(("127.0.0.1", settings.ari_port), Stranger) as stranger:
+        serving = threading.Thread(target=stranger.serve_forever)
+        serving.start()
+        try:
+            with pytest.raises(AsteriskIsAnother):
+                spare.ensure(PATIENCE)
+            assert spare.running() is None
+        finally:
+            stranger.shutdown()
+            serving.join()
+            spare.stop(5)
 
 
 def test_nobody_else_can_read_the_home(telephony: "Telephony") -> None:

@@ -97,15 +97,21 @@ class AsteriskProcess:
     def ensure(self, deadline: float) -> Record:
         """Adopted or started, and ready: within `deadline` seconds.
 
-        One that does not answer in that time is ended and replaced, once: nobody can steer its calls any more.
+        One that does not answer in that time is ended and replaced, once: nobody can steer its calls any more. Where a
+        stranger took the port of one that was started here, that one is ended: on other ports there can be another.
         """
         record = self.adopt() or self.start()
         try:
-            self.wait_ready(deadline)
-        except AsteriskNotReady:
-            self.stop(LAST_GRACE)
-            record = self.start()
-            self.wait_ready(deadline)
+            try:
+                self.wait_ready(deadline)
+            except AsteriskNotReady:
+                self.stop(LAST_GRACE)
+                record = self.start()
+                self.wait_ready(deadline)
+        except AsteriskIsAnother:
+            if self._child == record.pid:
+                self.stop(LAST_GRACE)
+            raise
         return record
 
     def start(self) -> Record:
