@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .ports import free_port
+
 SCENARIOS = Path(__file__).parent / "line/sipp"
 HERE = "127.0.0.5"  # where the carrier is: the town's calls come from 127.0.0.1
 PACKET = 160  # samples of 20 ms
@@ -106,7 +108,9 @@ def network(
 @contextlib.contextmanager
 def calling(room: Path, to: tuple[str, int], **keys: object) -> Iterator[Network]:
     """A carrier whose subscriber calls us once: `caller`, `called`, and the port of his `telephone`."""
-    with _sipp(room, SCENARIOS / "calls_us.xml", free_port(), 1, keys, *map(str, to)) as made:
+    with _sipp(
+        room, SCENARIOS / "calls_us.xml", free_port(HERE, socket.SOCK_DGRAM), 1, keys, *map(str, to)
+    ) as made:
         yield made
 
 
@@ -138,13 +142,6 @@ def _sipp(
     finally:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    """Of UDP, where the carrier is."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((HERE, 0))
-        return int(probe.getsockname()[1])
 
 
 def _taken(port: int) -> bool:

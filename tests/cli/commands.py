@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ZVONAR = Path(sys.executable).with_name("zvonar")
-DEADLINE = 120.0  # seconds for one command; a first setup downloads
+DEADLINE = 240.0  # seconds for one command; a first setup downloads
 
 
 class Said(NamedTuple):

@@ -14,6 +14,8 @@ from zvonar.delivery.guard import AddressRefused, SocketGuard, checked, networks
 from zvonar.delivery.post import Poster
 from zvonar.delivery.verdict import Failure
 
+from ..ports import free_port
+
 INSIDE = {
     "this network": "0.0.0.0",
     "private 10": "10.1.2.3",
@@ -142,8 +144,8 @@ class Sink:
 @pytest_asyncio.fixture
 async def sink() -> AsyncIterator[Sink]:
     sink = Sink()
-    server = await asyncio.start_server(sink.welcome, "127.0.0.1")
-    sink.port = server.sockets[0].getsockname()[1]
+    sink.port = free_port()
+    server = await asyncio.start_server(sink.welcome, "127.0.0.1", sink.port)
     servers = [server]
     if socket.has_ipv6:
         servers.append(await asyncio.start_server(sink.welcome, "::1", sink.port))

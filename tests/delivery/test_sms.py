@@ -24,6 +24,7 @@ from zvonar.store.db import Database
 from zvonar.store.deliveries import Delivery
 from zvonar.store.outbox import Event, Rendered
 
+from ..ports import free_port
 from .centre import BAD_ADDRESS, BAD_PASSWORD, THROTTLED, Centre, Message
 from .listener import Listener
 from .world import Counted, deliveries, happened, until_states, worker
@@ -354,8 +355,7 @@ def as_text(event: Event) -> Sequence[Rendered]:
 
 @pytest.mark.asyncio
 async def test_a_text_waits_out_an_outage_of_its_centre(db: Database) -> None:
-    async with Centre() as before:
-        port = before.port
+    port = free_port()
     meters = Counted()
     named = Smpp(host="127.0.0.1", port=port, tls=False, system_id="a", password="b", sender="A")
     async with carried(named) as transport, worker(db, as_text, meters=meters, transports={"sms": transport}):

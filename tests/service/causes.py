@@ -21,11 +21,11 @@ from zvonar.store.db import Database
 from zvonar.store.server import PostgresServer
 
 from .house import House
-from .processes import StillWaiting, until
+from .processes import PATIENCE, StillWaiting, until
 from .test_told import post
 
 CALLO = "/manager/cabapi_external/api/v1"
-ALL = 120.0  # seconds until every row has ended, on a machine that does much else
+ALL = 240.0  # seconds until every row has ended, on a machine that does much else
 HELLO = {"script": {"nodes": {"1": {"prompt": {"text": "Добрый день."}}}}}
 
 
@@ -105,7 +105,7 @@ class Stage:
         def now() -> str:
             return str(self.house.value("SELECT state FROM calls WHERE call_id = %s", call))
 
-        until(lambda: now() == state, 20, about=now)
+        until(lambda: now() == state, about=now)
 
     def account(self, name: str, balance: str) -> dict[str, Any]:
         made = self.house.json("account", "add", f"causes-{name}", "--balance", balance, "--timezone", "UTC")
@@ -123,14 +123,14 @@ class Stage:
 
         def answer() -> tuple[Any] | None:
             try:
-                with urllib.request.urlopen(request, timeout=20) as given:
+                with urllib.request.urlopen(request, timeout=PATIENCE) as given:
                     return (json.loads(given.read()),)
             except urllib.error.HTTPError as exc:
                 if exc.code == 429:  # twenty a second
                     return None
                 raise AssertionError(exc.read()) from exc
 
-        return until(answer, 20, every=0.3)[0]
+        return until(answer, every=0.3)[0]
 
     def add(self, rows: list[Row]) -> list[Made]:
         """Campaigns and calls of these rows."""
@@ -190,7 +190,7 @@ class Stage:
             " AND NOT EXISTS (SELECT FROM deliveries WHERE state = 'pending')"
             " AND NOT EXISTS (SELECT FROM legs WHERE ended_at IS NULL)"
         )
-        until(lambda: self.house.value(quiet), 30, about="somebody still waits to be told")
+        until(lambda: self.house.value(quiet), about="somebody still waits to be told")
 
     # What everybody says.
 
@@ -254,7 +254,7 @@ class Stage:
             return wanted <= set(found)
 
         with contextlib.suppress(StillWaiting):
-            until(there, 20, every=0.5, about=lambda: wanted - set(found))
+            until(there, every=0.5, about=lambda: wanted - set(found))
         return found
 
 

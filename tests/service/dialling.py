@@ -11,7 +11,7 @@ from .processes import until
 if TYPE_CHECKING:
     from .house import House
 
-CAMPAIGN = 90.0  # seconds for a campaign, a crash in its middle included
+CAMPAIGN = 180.0  # seconds for a campaign, a crash in its middle included
 # What comes of a call, by the last digit of its number.
 PREDICTED = {
     **dict.fromkeys("058", "answered/no_input"),
@@ -84,6 +84,16 @@ class Dialling:
 
         until(done, seconds, about=self.standing)
         self.check()
+
+    def nobody_lost(self) -> None:
+        """Whoever was rung has a result; lost is at most who was about to be, and no INVITE was sent."""
+        lost = self.house.rows(
+            "SELECT leg_id FROM legs JOIN calls c USING (account_id, call_id)"
+            " WHERE c.campaign_id = %s AND c.disposition = 'lost'",
+            self.id,
+        )
+        invites = town.invites(self.house.home / "town")
+        assert not [row["leg_id"] for row in lost if row["leg_id"] in invites], self.results()
 
     def results(self) -> dict[str, str]:
         """What came of each number."""

@@ -1,6 +1,7 @@
 """What does a service test hold in its hands? An installation in a home of its own, every process of it real."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -21,12 +22,13 @@ from psycopg.rows import dict_row
 from zvonar.line.asterisk import town
 from zvonar.store.server import PostgresServer
 
+from ..ports import free_port
 from .dialling import Dialling
-from .processes import Serving, free_port, kill, until
+from .processes import PATIENCE, Serving, end_all, until
 from .receiver import Receiver
 
 ZVONAR = str(Path(sys.executable).with_name("zvonar"))
-START = 60.0  # seconds for a start, on a machine that does much else
+START = 120.0  # seconds for a start, on a machine that does much else
 ROLES = ("api", "dialer", "worker")
 PROMPT = "Здравствуйте! Нажмите один."  # longer than digit 7 listens
 THANKS = "Спасибо."
@@ -77,7 +79,7 @@ class House:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ZVONAR_")}
         return {**clean, "ZVONAR_HOME": str(self.home), **self.environment}
 
-    def command(self, *argv: object, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *argv: object, seconds: float = 240.0) -> subprocess.CompletedProcess[str]:
         """Any command, to its end."""
         return subprocess.run(
             [ZVONAR, *map(str, argv)],
@@ -122,7 +124,7 @@ class House:
 
     def get(self, path: str) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refusal:
             with refusal:
@@ -131,7 +133,7 @@ class House:
     def health(self) -> tuple[int, dict[str, str]]:
         try:
             status, body = self.get("/healthz")
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except (OSError, http.client.HTTPException):  # nobody answers, or only half
             return 0, {}
         return status, json.loads(body)
 
@@ -227,9 +229,9 @@ class House:
         self.receiver.close()
         stopped = self.command("stop")
         left = self.processes()
-        kill(left)
+        end_all(self.processes)
         if self.serving is not None:
-            self.serving.process.wait(10)
+            self.serving.process.wait(PATIENCE)
         with contextlib.suppress(Exception):  # a home that never had a database has no address of one
             shutil.rmtree(str(conninfo_to_dict(PostgresServer(self.home).dsn())["host"]), ignore_errors=True)
         shutil.rmtree(self.room, ignore_errors=True)

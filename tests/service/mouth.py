@@ -13,7 +13,7 @@ from zvonar.service.home import Home
 from zvonar.service.plant import ARI_USER
 
 APP = "mouth"
-PATIENCE = 30.0  # seconds for whatever the town has to do
+PATIENCE = 90.0  # seconds for whatever the town has to do
 _EVERY = 0.05  # seconds between looks for a channel: the town's dialplan tells nobody of an answer
 
 

@@ -4,7 +4,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -12,13 +11,16 @@ from pathlib import Path
 from typing import TypeVar
 
 Found = TypeVar("Found")
+PATIENCE = 90.0  # seconds for anything that a test waits for, on a machine that does much else
 
 
 class StillWaiting(AssertionError):
     """What a test waits for did not come in time."""
 
 
-def until(what: Callable[[], Found], seconds: float, *, about: object = "", every: float = 0.05) -> Found:
+def until(
+    what: Callable[[], Found], seconds: float = PATIENCE, *, about: object = "", every: float = 0.05
+) -> Found:
     """Wait until this is true, and return it. Looks often and briefly: processes send no notification."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -26,12 +28,6 @@ def until(what: Callable[[], Found], seconds: float, *, about: object = "", ever
             raise StillWaiting(f"after {seconds} s: {about() if callable(about) else about}")
         time.sleep(every)
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def kill(pids: Iterable[int], sign: signal.Signals = signal.SIGKILL) -> None:
@@ -45,10 +41,20 @@ def kill(pids: Iterable[int], sign: signal.Signals = signal.SIGKILL) -> None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, sign)
         for handle in handles:
-            assert select.select([handle], [], [], 30)[0], "a process does not end"
+            assert select.select([handle], [], [], PATIENCE)[0], "a process does not end"
     finally:
         for handle in handles:
             os.close(handle)
+
+
+def end_all(left: Callable[[], Iterable[int]]) -> None:
+    """Kill processes until none is left: one of them may just have started another."""
+
+    def gone() -> bool:
+        kill(found := [*left()])
+        return not found
+
+    until(gone)
 
 
 class Serving:
@@ -70,16 +76,16 @@ class Serving:
         return self.printed.read_text(errors="replace")
 
     def until_said(self, text: str) -> None:
-        until(lambda: text in self.said, 30, about=lambda: self.said)
+        until(lambda: text in self.said, about=lambda: self.said)
 
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def end(self, sign: signal.Signals = signal.SIGTERM, *, seconds: float = 60.0) -> int:
+    def end(self, sign: signal.Signals = signal.SIGTERM, *, seconds: float = PATIENCE) -> int:
         """Ask it to end; its exit code."""
         self.process.send_signal(sign)
         return self.process.wait(seconds)
 
     def was_killed(self) -> None:
         """Take note of its end: it is our child."""
-        assert self.process.wait(10) == -signal.SIGKILL
+        assert self.process.wait(PATIENCE) == -signal.SIGKILL

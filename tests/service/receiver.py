@@ -6,6 +6,8 @@ from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
+from ..ports import free_port
+
 
 class Post(NamedTuple):
     """What came in."""
@@ -21,11 +23,11 @@ class Post(NamedTuple):
 
 
 class Receiver:
-    """Takes everything while it is open. Its port is its own from the first opening on."""
+    """Takes everything while it is open. Its port is its own while it is away, too."""
 
     def __init__(self) -> None:
         self.posts: list[Post] = []
-        self.port = 0
+        self.port = free_port()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -46,7 +48,6 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
         self._server.daemon_threads = True
-        self.port = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 

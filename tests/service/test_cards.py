@@ -8,6 +8,7 @@ from typing import Any
 from zvonar.line.asterisk import town
 
 from .house import House
+from .processes import PATIENCE
 
 
 def ask(house: House, method: str, path: str, document: Any = None) -> tuple[int, Any]:
@@ -21,7 +22,7 @@ def ask(house: House, method: str, path: str, document: Any = None) -> tuple[int
         },
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         body = answer.read()
         return answer.status, json.loads(body) if body else None
 

@@ -5,6 +5,7 @@ side, and every dialect is asked what came of them. Dial status 7 is deprecated,
 32 to 34 are.
 """
 
+import socket
 from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from zvonar.dialects.callo.outcomes import CallStatus, DialStatus
 from zvonar.line.asterisk import town
 
-from ..network import HERE, Refusal, free_port, network
+from ..network import HERE, Refusal, network
+from ..ports import free_port
 from ..sounds import sound
 from .causes import (
     HELLO,
@@ -32,11 +34,8 @@ from .causes import (
     stopped_everywhere,
 )
 from .house import House
-from .processes import kill, until
+from .processes import PATIENCE, kill, until
 from .test_calling import upload
-
-pytestmark = pytest.mark.timeout(300)
-
 
 # The reference's tables, of which nothing but 7, 9 and 32 to 34 is missing here.
 DIAL = {
@@ -374,16 +373,16 @@ def told(home: House) -> dict[str, Told]:
     stage.ended(made)
     with ExitStack() as stack:
         calls = len(NETWORK) + 2
-        port = free_port()
+        port = free_port(HERE, socket.SOCK_DGRAM)
         carrier = stack.enter_context(network(home.room, calls, list(NETWORK), port=port))
         home.carrier(HERE, port)
         stack.callback(home.carrier, HERE, port, "--disabled")
         made += stage.add(ROWS)
         stage.ended(made)
-        verdict = carrier.verdict(10)
+        verdict = carrier.verdict(PATIENCE)
     lost = stage.add([LOST])
-    until(lambda: home.value("SELECT count(*) FROM legs WHERE phase = 'dialled'") == 1, 20)
-    until(lambda: town.invites(home.home / "town").get(f"{lost[0].call}.1.1"), 20)
+    until(lambda: home.value("SELECT count(*) FROM legs WHERE phase = 'dialled'") == 1)
+    until(lambda: town.invites(home.home / "town").get(f"{lost[0].call}.1.1"))
     kill([home.asterisk("gateway")])
     stage.ended(lost)
     everything = stage.told([*made, *lost])

@@ -13,7 +13,7 @@ from zvonar.line.asterisk import town
 
 from .dialling import Dialling
 from .house import House, house
-from .processes import until
+from .processes import PATIENCE, until
 
 SETTINGS = {
     "record": True,
@@ -21,7 +21,7 @@ SETTINGS = {
     "ring_timeout": 5,
     "max_call_time": 30,
 }
-PATIENCE = 90.0  # seconds; a doubtful call rests for thirty
+RESTED = 180.0  # seconds; a doubtful call rests for thirty
 
 
 class Company:
@@ -37,7 +37,7 @@ class Company:
             f"{self.url}/api/v4/{path}?{urlencode(query)}",
             headers={"Authorization": f"Bearer {self.keys['access_token']}"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or "null")
 
     def notes(self, cards: str) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def test_calls_get_onto_cards_of_the_crm_once_and_their_recordings_play(
     assert made["kind"] == "oauth"
     served.json("crm", "set", "--account", account, "--unknown", "lead", "--map", "busy=7:Позвонить вечером")
     numbers = dial(served, "push", "002")
-    until(lambda: len(logged(served)) == 3, PATIENCE, about=lambda: served.serving and served.serving.said)
+    until(lambda: len(logged(served)) == 3, about=lambda: served.serving and served.serving.said)
     # A contact with a lead for each number, and the call on the lead, as the CRM's own rule has it.
     notes = company.notes("leads")
     assert sorted(note["params"]["phone"] for note in notes) == sorted(numbers)
@@ -106,7 +106,7 @@ def test_calls_get_onto_cards_of_the_crm_once_and_their_recordings_play(
     ]
     assert "link" not in told[numbers[2]]
     with urllib.request.urlopen(
-        urllib.request.Request(told[numbers[0]]["link"], headers={"Range": "bytes=0-99"}), timeout=30
+        urllib.request.Request(told[numbers[0]]["link"], headers={"Range": "bytes=0-99"}), timeout=PATIENCE
     ) as part:
         assert (part.status, len(part.read())) == (206, 100)
         assert part.headers["Accept-Ranges"] == "bytes"
@@ -126,7 +126,7 @@ def test_what_is_in_doubt_is_found_by_reading_back(served: House, company: Compa
         )
         connection.execute("UPDATE deliveries SET state = 'pending', next_at = now() WHERE kind = 'amocrm'")
         connection.execute("NOTIFY zvonar_deliveries")
-    until(lambda: len(logged(served)) == len(before), PATIENCE)
+    until(lambda: len(logged(served)) == len(before), RESTED)
     assert {one["note_id"]: one["uniq"] for one in logged(served)} == before
     assert len(company.notes("leads")) + len(company.notes("contacts")) == len(before)
 
@@ -142,7 +142,7 @@ def test_tokens_are_refreshed_by_our_own_rules_and_theirs(served: House, company
     served.rows("UPDATE push_connections SET expires_at = now() RETURNING 1")
     before = len(logged(served))
     dial(served, "rotated", "0")
-    until(lambda: len(logged(served)) == before + 1, PATIENCE)
+    until(lambda: len(logged(served)) == before + 1)
     shown = served.json("crm", "show", "--account", served.account["account_id"])
     assert (shown["state"], shown["trouble"]) == ("connected", None)
     assert served.value("SELECT version FROM push_connections") == 2
@@ -152,7 +152,7 @@ def test_what_the_crm_knows_nothing_of_becomes_unsorted(served: House, company: 
     served.json("crm", "set", "--account", served.account["account_id"], "--unknown", "unsorted")
     before = len(logged(served))
     [number] = dial(served, "unsorted", "0")
-    until(lambda: len(logged(served)) == before + 1, PATIENCE)
+    until(lambda: len(logged(served)) == before + 1)
     [one] = [one for one in logged(served) if one["entity_type"] == "unsorted"]
     listed = company.get("leads/unsorted", **{"filter[category][]": "sip"})["_embedded"]["unsorted"]
     [there] = [item for item in listed if item["uid"] == one["entity_id"]]

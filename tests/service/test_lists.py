@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from .house import House
-from .processes import kill, until
+from .processes import PATIENCE, kill, until
 
 COUNT = 150_000  # several batches
 API = "/manager/cabapi_external/api/v1"
@@ -26,7 +26,7 @@ def send(house: House, campaign_id: int, lines: str) -> dict[str, Any]:
         data=(body + "--x--\r\n").encode(),
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return dict(json.loads(answer.read()))
 
 
@@ -64,14 +64,13 @@ def test_a_list_is_whole_though_something_dies_in_the_middle(service: House, wha
     def done() -> int:
         return int(progress(service, list_id).get("rows_done", 0))
 
-    until(lambda: done() > 0, 60)
+    until(lambda: done() > 0)
     disturb(service, what)
     until(
         lambda: progress(service, list_id).get("status") == "loaded",
-        90,
         about=lambda: progress(service, list_id),
     )
-    until(lambda: service.health()[0] == 200, 30)
+    until(lambda: service.health()[0] == 200)
     (found,) = service.rows(
         "SELECT count(*) AS calls, count(DISTINCT phone) AS phones, min(ordinal) AS first, max(ordinal) AS last "
         "FROM calls WHERE campaign_id = %s",

@@ -16,6 +16,7 @@ from zvonar.line.asterisk import town
 
 from .dialling import Dialling
 from .house import House
+from .processes import PATIENCE
 
 API = "/manager/cabapi_external/api/v1"
 TONE = 440  # Hz, of `sounds.sound`
@@ -47,14 +48,14 @@ def upload(house: House, data: bytes) -> dict[str, Any]:
         data=body,
         headers={"Content-Type": "multipart/form-data; boundary=x"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         document = json.loads(answer.read())
         assert isinstance(document, dict)
         return document
 
 
 def fetched(url: str, **headers: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE) as answer:
         return answer.status, answer.read()
 
 
@@ -63,7 +64,7 @@ def answered(
 ) -> tuple[int, bytes, dict[str, str]]:
     """Whatever comes back on one connection that is asked twice, so that nothing of the first is left in it."""
     where = urlsplit(url)
-    connection = HTTPConnection(where.netloc, timeout=30)
+    connection = HTTPConnection(where.netloc, timeout=PATIENCE)
     with contextlib.closing(connection):
         for _ in range(2):
             connection.request(method, f"{where.path}?{where.query}", headers=headers or {})

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -23,10 +24,9 @@ from .processes import until
 from .test_calling import CALL, Campaign, number
 from .test_told import post
 
-pytestmark = pytest.mark.timeout(240)
-
+Made = TypeVar("Made")
 SIX, ZERO = "шесть", "ноль"
-LONG = "Вас приветствует компания Ромашка. " * 5 + "Назовите шесть или ноль."  # a quarter of a minute
+LONG = "Вас приветствует компания Ромашка. " * 7 + "Назовите шесть или ноль."  # a third of a minute
 SHORT = "Назовите шесть или ноль."
 
 
@@ -92,9 +92,22 @@ def recogniser(house: House) -> psutil.Process:
     return until(found, CALL)
 
 
+def heard_out(house: House, talk: Callable[[], Made]) -> Made:
+    """What came of calls whose every word the recogniser had time for: a slow machine has it the next time."""
+    serving = house.serving
+    assert serving is not None
+
+    def in_time() -> tuple[Made] | None:
+        before = len(serving.said)
+        made = talk()
+        return None if '"words.not_recognised"' in serving.said[before:] else (made,)
+
+    return until(in_time, 2 * CALL)[0]
+
+
 def test_a_word_counts_during_the_prompt_only_where_that_is_wanted(service: House) -> None:
     barging = Campaign(service, "regular", script=question(LONG, word_barge_in=True))
-    patient = Campaign(service, "regular", script=question(SHORT))
+    patient = Campaign(service, "regular", script=question(LONG))
     agreeing = {
         "prompt": {"text": "Вы согласны?"},
         "spoken": [{"words": ["yes"], "status_name": "Согласен"}, {"words": ["no"]}],
@@ -104,21 +117,23 @@ def test_a_word_counts_during_the_prompt_only_where_that_is_wanted(service: Hous
     puzzled = Campaign(service, "regular", script=question(SHORT, repeats=1, timeout=5))
     recogniser(service)
 
-    early, late = number(0), number(0)
-    calls = {
-        "early": (barging, add(barging, early)),
-        "late": (patient, add(patient, late)),
-        "yes": (asking, add(asking, number(8))),
-        "unknown": (puzzled, add(puzzled, number(8))),  # says yes, which is none of these words
-    }
-    asyncio.run(speak(service, word(service, "6"), early, late))
-    rows = {name: over(campaign, call_id) for name, (campaign, call_id) in calls.items()}
-    asking.check()
-    made = {name: steps(service, call_id) for name, (_, call_id) in calls.items()}
+    def talk() -> tuple[dict[str, Any], dict[str, Any]]:
+        early, late = number(0), number(0)
+        calls = {
+            "early": (barging, add(barging, early)),
+            "late": (patient, add(patient, late)),
+            "yes": (asking, add(asking, number(8))),
+            "unknown": (puzzled, add(puzzled, number(8))),  # says yes, which is none of these words
+        }
+        asyncio.run(speak(service, word(service, "6"), early, late))
+        rows = {name: over(campaign, call_id) for name, (campaign, call_id) in calls.items()}
+        asking.check()
+        return rows, {name: steps(service, call_id) for name, (_, call_id) in calls.items()}
 
+    rows, made = heard_out(service, talk)
     assert made["early"] == [(None, SIX, False)], rows["early"]
     assert (rows["early"]["status"], rows["early"]["user_choice"]) == ("user", "Шесть")
-    assert rows["early"]["duration"] < 12, "the prompt was played to its end"
+    assert rows["early"]["duration"] < rows["late"]["duration"], "the prompt was played to its end"
     assert made["late"] == [(None, None, False)], rows["late"]
     assert rows["late"]["user_choice"] is None
     assert made["yes"] == [(None, "yes", False)], rows["yes"]
@@ -190,12 +205,15 @@ def test_whoever_finds_the_recogniser_busy_or_hanging_does_with_keys(service: Ho
     assert '"RecogniserDied"' in told
     assert not hung.is_running()
 
-    # The next caller is understood, by another process.
-    again = number(0)
-    call_id = add(campaign, again)
-    asyncio.run(speak(service, word(service, "6"), again))
-    campaign.ended(call_id)
-    assert steps(service, call_id) == [(None, SIX, False)]
+    # The next caller is understood, by another process, once that has loaded its model.
+    def understood() -> bool:
+        again = number(0)
+        call_id = add(campaign, again)
+        asyncio.run(speak(service, word(service, "6"), again))
+        campaign.ended(call_id)
+        return steps(service, call_id) == [(None, SIX, False)]
+
+    until(understood, 2 * CALL)
     assert recogniser(service).pid != hung.pid
     assert len([one for one in psutil.Process(service.role("dialer")).children() if _whisper(one)]) == 1
 

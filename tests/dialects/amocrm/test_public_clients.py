@@ -38,6 +38,8 @@ from zvonar.service.operations import add_account
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event
 
+from ...ports import free_port
+
 BASE = datetime.now(UTC).replace(microsecond=0)
 
 
@@ -60,9 +62,7 @@ class Live:
         self.clock = Clock()
         self.keys: dict[str, Any] = {}
         self._ready = threading.Event()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
@@ -123,7 +123,7 @@ def amocrm(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     def led(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
         assert url.startswith("https://test.amocrm.ru/")
         there = url.replace("https://test.amocrm.ru", live.url)
-        return request(session, method, there, timeout=30, **options)
+        return request(session, method, there, timeout=90, **options)
 
     monkeypatch.setattr(requests.Session, "request", led)
     manager = tokens.default_token_manager
@@ -245,7 +245,7 @@ def test_aioamocrm_walks_through_cards_notes_and_tasks(live: Live) -> None:
             with pytest.raises(ValidationError):
                 await amo.request("POST", "calls", json=body)
 
-    asyncio.run(asyncio.wait_for(work(), 60))
+    asyncio.run(asyncio.wait_for(work(), 180))
 
 
 def test_aioamocrm_exchanges_a_code_and_rotates_tokens(live: Live) -> None:
@@ -264,7 +264,7 @@ def test_aioamocrm_exchanges_a_code_and_rotates_tokens(live: Live) -> None:
             assert first.refresh_token != second.refresh_token
             assert (await amo.account.get()).id == live.keys["account_id"]
 
-    asyncio.run(asyncio.wait_for(work(), 60))
+    asyncio.run(asyncio.wait_for(work(), 180))
 
 
 def test_aioamocrm_reads_our_webhooks() -> None:

@@ -4,7 +4,6 @@ import fcntl
 import http.server
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -28,6 +27,8 @@ from zvonar.line.asterisk.packages import (
     SignatureRefused,
 )
 
+from ...ports import free_port
+
 if TYPE_CHECKING:
     from conftest import Telephony
 
@@ -40,9 +41,7 @@ def never(sentence: str) -> None:
 
 def refused_port() -> int:
     """A port of loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def test_an_intact_install_returns_at_once(home: Path, install: AsteriskInstall) -> None:
@@ -63,7 +62,7 @@ def test_espeak_speaks(install: AsteriskInstall) -> None:
         [*install.espeak.command, "-v", "ru", "--stdout", "раз"],
         env={**os.environ, **install.espeak.env},
         capture_output=True,
-        timeout=20,
+        timeout=90,
         check=True,
     )
     assert spoken.stdout.startswith(b"RIFF")
