@@ -30,7 +30,7 @@ USER = "zvonar"
 BLOCK = 1000  # ports: 4 listeners, a stranger's, and two ranges of media
 TOWN_TRUNKS = (1, 2, 3)  # trunk ids that lead to the town, as a fresh database counts them
 STRANGER_TRUNK = 4  # leads to `stranger_port`, where a test may listen
-READY = 20.0  # seconds for an Asterisk to answer
+READY = 60.0  # seconds for an Asterisk to answer
 
 
 class Plant(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from zvonar.store.db import Database
 from ..plant import Plant
 from .world import World, dialling, town, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio
 
 
 async def test_a_campaign_whose_trunk_has_no_circuits_any_more_is_paused_and_names_the_calls(

@@ -2,12 +2,12 @@
 
 import asyncio
 import itertools
-import time
 import wave
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,11 +25,11 @@ from zvonar.speech.recognition.pool import Pool
 
 from ..plant import CACHE, Plant
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio
 
-PATIENCE = 20.0  # seconds for anything that a test waits for
+PATIENCE = 90.0  # seconds for anything that a test waits for
 WORDS = ("yes", "no")
-_calls = itertools.count(int(time.time()) * 1000)
+_calls = itertools.count(2_000_000_000_000)  # nobody else's: the town counts INVITEs for as long as it lives
 
 
 class Played:
@@ -296,12 +296,19 @@ async def test_each_side_of_a_call_is_recorded_by_itself_where_that_is_wanted(pl
     for side in ("in", "out"):
         path = plant.recordings / f"{line.leg}-{side}.wav"
         async with asyncio.timeout(PATIENCE):
-            while not path.is_file() or path.stat().st_size < 16000:
+            while len(samples := _recorded(path)) < 8000:
                 await asyncio.sleep(0.02)
-        with wave.open(str(path), "rb") as reader:
-            samples = np.frombuffer(reader.readframes(reader.getnframes()), dtype="<i2").astype(float)
         heard = np.flatnonzero(np.abs(samples) > 1000)
         levels[side] = (heard[0] / 8000, len(heard))
     # Ours is the tone, at once; his comes once it is over.
     assert levels["out"][0] < levels["in"][0]
     assert levels["out"][1] > levels["in"][1] > 0
+
+
+def _recorded(path: Path) -> "np.ndarray[Any, Any]":
+    """What is in a recording; nothing until Asterisk has closed it, which it does a moment after the call."""
+    try:
+        with wave.open(str(path), "rb") as reader:
+            return np.frombuffer(reader.readframes(reader.getnframes()), dtype="<i2").astype(float)
+    except (FileNotFoundError, EOFError, wave.Error):
+        return np.zeros(0)

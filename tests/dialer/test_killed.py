@@ -86,7 +86,6 @@ async def finish(plant: Plant, world: World) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("step", STEPS)
 async def test_whatever_step_it_dies_at_each_call_ends_and_rings_once(
     step: str, plant: Plant, dsn: str, db: Database
@@ -113,20 +112,19 @@ def said(call: Call) -> str:
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("policy", LostPolicy)
 async def test_when_asterisk_dies_too_what_it_wrote_down_is_settled_and_the_rest_is_lost(
     policy: LostPolicy, plant: Plant, dsn: str, db: Database
 ) -> None:
     world = await World(db).settle()
     await world.campaign(running=False, lost=policy, ring_timeout=10)
-    brief, talking = await world.add(town(7)), await world.add(town(1, ring=2))
+    brief, talking = await world.add(town(7)), await world.add(town(1, ring=5))
     await steering.start(db, world.account.account_id, world.campaigns[0].campaign_id, now=now())
     async with dialer(plant, dsn, step="at prompt", call_id=talking) as victim:
         assert await ended(victim) == -signal.SIGKILL
     first = {leg.call_id: leg.leg_id for leg in await world.legs()}
     plant.kill_gateway()
-    plant.gateway.ensure(20)
+    plant.gateway.ensure(DEADLINE)
     await finish(plant, world)
     found = {call.call_id: call for call in await world.calls()}
     # Its callee had hung up, which Asterisk wrote down as it happened, whether a dialer saw it or not.
@@ -141,7 +139,6 @@ async def test_when_asterisk_dies_too_what_it_wrote_down_is_settled_and_the_rest
 
 
 @pytest.mark.asyncio
-@pytest.mark.timeout(60)
 async def test_of_two_dialers_that_start_at_once_one_is_fenced_and_no_call_notices(
     plant: Plant, dsn: str, db: Database
 ) -> None:

@@ -17,9 +17,9 @@ from zvonar.store.calls import Call
 from zvonar.store.db import Database
 
 from .test_engine import exchange
-from .world import ASK, World, dialling, now, town, until
+from .world import ASK, DEADLINE, World, dialling, now, town, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.asyncio
 QUICK = Pin(timeout=0.5, between=0.5, tries=2)
 OURS = "+70009990001"
 
@@ -341,7 +341,7 @@ def ended(gateway: FakeGateway) -> Any:
 
 
 async def over(line: FakeLine) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         await line.end()
 
 
@@ -409,7 +409,7 @@ async def test_a_subscriber_who_hangs_up_may_call_again(db: Database) -> None:
     (call,) = await world.calls()
     async with dialling(db, gateway):
         line = gateway.arrive(call.phone, OURS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await line.answered()
         line.finish(ended(gateway))
 
@@ -434,7 +434,7 @@ async def test_a_subscriber_who_was_on_the_line_when_his_dialer_died_has_called(
     gateway.durations["clip.wav"] = 60
     async with dialling(db, gateway, drain=0.1):
         line = gateway.arrive(call.phone, OURS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await line.answered()
     assert line.ended is None
     async with dialling(db, gateway):
@@ -451,7 +451,7 @@ async def test_a_call_of_a_stranger_is_told_whole_when_its_dialer_died(db: Datab
     gateway.durations["clip.wav"] = 60
     async with dialling(db, gateway, drain=0.1):
         line = gateway.arrive(caller := town(0), OURS)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await line.answered()
     async with dialling(db, gateway):
         told = await db.value("SELECT payload FROM outbox WHERE kind = 'inbound'")

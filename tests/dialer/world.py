@@ -29,7 +29,7 @@ from zvonar.store.campaigns import Campaign
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.trunks import NewTrunk, Trunk
 
-DEADLINE = 30.0  # seconds for anything that a test waits for
+DEADLINE = 90.0  # seconds for anything that a test waits for
 ASK = Prompt(text="Press one.")
 ONE_KEY = Script(
     nodes={"1": Node(prompt=ASK, keys={"1": Reaction(status_name="yes")}, timeout=3.0, repeats=0)}
@@ -296,7 +296,7 @@ async def dialling(
         yield dialer
     finally:
         stop.set()
-        async with asyncio.timeout(drain + 5.0):
+        async with asyncio.timeout(drain + DEADLINE):
             await running
 
 

@@ -34,9 +34,10 @@ from zvonar.line.line import (
 from ..plant import STRANGER_TRUNK, Plant
 from .proxy import Proxy
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
-PATIENCE = 10.0  # seconds for anything that a test waits for
-_calls = itertools.count(int(time.time()) * 1000)
+pytestmark = pytest.mark.asyncio
+PATIENCE = 60.0  # seconds for anything that a test waits for
+CLOSE = 0.5  # seconds between Asterisk's event and its own record of the same
+_calls = itertools.count(1_000_000_000_000)  # nobody else's: the town counts INVITEs for as long as it lives
 _subscribers = itertools.count(5000)
 
 
@@ -173,7 +174,7 @@ async def test_dialling_sends_one_invite_and_the_callee_answers(exchange: Exchan
     line = await dialled(exchange, 0)
     async with asyncio.timeout(PATIENCE):
         at = await line.answered()
-    assert abs((datetime.now(UTC) - at).total_seconds()) < 2
+    assert 0 <= (datetime.now(UTC) - at).total_seconds() < PATIENCE
     assert await line.answered() == at
     assert exchange.invites(line.leg) == 1
     ended = await line.hang_up()
@@ -255,7 +256,7 @@ async def test_another_controller_adopts_a_ringing_and_a_talking_line(exchange: 
     assert await heir.adopt(LegId(next(_calls), 1, 1)) is None
     adopted = await heir.adopt(talking.leg)
     assert adopted is not None
-    assert abs((await adopted.answered() - await talking.answered()).total_seconds()) < 0.1
+    assert abs((await adopted.answered() - await talking.answered()).total_seconds()) < CLOSE
     also = await heir.adopt(ringing.leg, rings_for=9)
     assert also is not None
     await adopted.play(exchange.clip(1), interruptible=False)
@@ -281,8 +282,8 @@ async def test_the_past_of_a_line_is_on_record(exchange: Exchange) -> None:
     told, seen = past[talked.leg], ends[talked.leg]
     assert told.answered_at is not None
     assert seen.answered_at is not None
-    assert abs((told.answered_at - seen.answered_at).total_seconds()) < 0.1
-    assert abs((told.at - seen.at).total_seconds()) < 0.1
+    assert abs((told.answered_at - seen.answered_at).total_seconds()) < CLOSE
+    assert abs((told.at - seen.at).total_seconds()) < CLOSE
 
 
 async def test_both_directions_are_recorded_until_the_end(exchange: Exchange) -> None:
@@ -296,15 +297,18 @@ async def test_both_directions_are_recorded_until_the_end(exchange: Exchange) ->
     assert name is not None
     if isinstance(exchange, Real):
         await until(lambda: _has_sound(exchange.plant.recordings / name))
-        alive = (await exchange.ari.request("GET", "channels")).body
-        assert str(line.leg).encode() not in alive  # nor its recorder
+        await until(lambda: _gone(exchange.ari, line.leg))  # and its recorder
+
+
+async def _gone(ari: AriClient, leg: LegId) -> bool:
+    return str(leg).encode() not in (await ari.request("GET", "channels")).body
 
 
 async def _has_sound(file: Path) -> bool:
     try:
         with wave.open(str(file)) as clip:
             samples = clip.readframes(clip.getnframes())
-    except (EOFError, wave.Error):
+    except (FileNotFoundError, EOFError, wave.Error):
         return False  # Asterisk has not written its header yet
     return len(samples) > 8000 and sum(sample not in (0, 255) for sample in samples[1::2]) > 1000
 
@@ -379,7 +383,7 @@ async def test_a_call_that_was_answered_while_the_wire_was_cut_is_answered(real:
     await until(written)
     known = real.gateway.past([line.leg])[line.leg]
     assert known.answered_at is not None
-    assert abs((known.answered_at - at).total_seconds()) < 0.05
+    assert abs((known.answered_at - at).total_seconds()) < CLOSE
     assert real.invites(line.leg) == 1
 
 
@@ -399,7 +403,7 @@ async def test_a_call_that_ended_while_the_wire_was_cut_has_its_end(real: Real) 
     ended, rung = await end(line), await end(busy)
     assert ended.answered_at is not None
     assert (ended.vanished, rung.vanished) == (False, False)
-    assert 0.5 < (ended.at - ended.answered_at).total_seconds() < 4
+    assert 0.5 < (ended.at - ended.answered_at).total_seconds() < PATIENCE
     assert rung.hangup_cause == 19
 
 
@@ -414,7 +418,7 @@ async def test_a_clip_that_ended_while_the_wire_was_cut_is_over(real: Real) -> N
     await lost(real)
     await asyncio.sleep(2)  # the clip plays on; nobody is there to be told of its end
     real.wire.mend()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         assert await playing is None
     await line.hang_up()
 
@@ -508,11 +512,12 @@ async def test_a_second_controller_has_the_application_until_it_goes(real: Real)
 async def test_a_gateway_that_is_killed_ends_its_lines(real: Real) -> None:
     line = await answered(real, 0)
     await asyncio.to_thread(real.plant.kill_gateway)
-    await asyncio.to_thread(real.plant.gateway.ensure, 20.0)
+    await asyncio.to_thread(real.plant.gateway.ensure, PATIENCE)
+    back = datetime.now(UTC)
     ended = await end(line)
     assert ended.vanished
     assert ended.answered_at is not None
-    assert 0 <= (ended.at - ended.answered_at).total_seconds() < 3  # not the time that it took to come back
+    assert ended.answered_at <= ended.at < back  # not when it had come back
 
 
 async def test_asterisk_tells_us_nothing_that_nobody_listens_to(real: Real) -> None:

@@ -72,8 +72,8 @@ def telephony(home: Path, install: AsteriskInstall) -> Iterator[Telephony]:
         config.write_gateway(gateway_config, install, home / "gateway"),
     )
     try:
-        callee.ensure(20)
-        caller.ensure(20)
+        callee.ensure(60)
+        caller.ensure(60)
         yield Telephony(home, caller, gateway_config, callee)
     finally:
         caller.stop(5)
