@@ -16,7 +16,7 @@ SCENARIO = Path(__file__).with_name("callee.xml")
 CHOOSER = Path(__file__).with_name("chooser.xml")  # presses the last three digits of his number
 RINGER = Path(__file__).with_name("ringer.xml")  # rings until it is cancelled, and keeps the time
 RINGING = 0.3  # seconds, as in the scenario
-START = 10.0  # seconds for SIPp to have its port
+START = 60.0  # seconds for SIPp to have its port
 
 
 def sipp(ground: Ground) -> list[str]:

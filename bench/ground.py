@@ -25,7 +25,7 @@ from zvonar.store.migrate import migrate
 
 # What of the operator's settings holds here too.
 KEPT = {"ZVONAR_CACHE", "ZVONAR_ASTERISK", "ZVONAR_DEBIAN_MIRROR"}
-START = 60.0  # seconds for the service to answer
+START = 120.0  # seconds for the service to answer
 STOP = 30.0  # seconds for it to end
 
 Report = Callable[[str], None]
