@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from .listener import Listener
+from .receiver import DEADLINE
 
 BIND_TRANSMITTER, SUBMIT_SM, UNBIND, ENQUIRE_LINK_RESP = 0x2, 0x4, 0x6, 0x80000015
 THROTTLED, BAD_ADDRESS, BAD_PASSWORD = 0x58, 0x0B, 0x0E
@@ -59,7 +60,7 @@ class Centre:
         await self._listener.__aexit__(None, None, None)
 
     async def until(self, what: Callable[["Centre"], bool]) -> None:
-        async with asyncio.timeout(30), self._changed:
+        async with asyncio.timeout(DEADLINE), self._changed:
             await self._changed.wait_for(lambda: what(self))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,10 +19,11 @@ from zvonar.store import outbox
 from zvonar.store.db import Database
 from zvonar.store.outbox import Event, Rendered
 
+from ..ports import free_port
 from .receiver import DEADLINE, Post, Receiver, take
 from .world import QUICK, Counted, deliveries, eventually, happened, now, render, until_states, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 
 async def told(logs: Sequence[MutableMapping[str, Any]], event: str) -> bool:
@@ -84,13 +85,12 @@ async def test_the_events_of_a_call_stay_in_order_while_the_receiver_fails(
 
 
 async def test_a_receiver_that_was_down_misses_nothing(db: Database) -> None:
-    async with Receiver() as before:
-        port, url = before.port, before.url()
+    after = Receiver(port=free_port())
     meters = Counted()
     async with worker(db, meters=meters):
-        await happened(db, url, [call for call in range(20) for _ in range(3)])
+        await happened(db, after.url(), [call for call in range(20) for _ in range(3)])
         await meters.until_failed(30)
-        async with Receiver(port=port) as after:
+        async with after:
             await after.until(lambda r: len(r.taken) == 60)
             rows = await until_states(db, delivered=60)
     assert set(meters.errors) == {"connect"}
@@ -108,7 +108,7 @@ async def test_after_an_outage_an_address_is_not_run_over(db: Database) -> None:
             return web.Response(status=503)
         held += 1
         seen.append((len(receiver.taken), held))
-        await asyncio.sleep(0.01)  # so that those sent together are here together
+        await asyncio.sleep(0.1)  # so that those sent together are here together
         held -= 1
         return await take(post)
 
@@ -171,10 +171,10 @@ async def test_an_answer_that_takes_too_long_is_a_failure(db: Database, receiver
 
     receiver.behave = hang_once
     meters = Counted()
-    async with worker(db, meters=meters, timeout=0.2):
+    async with worker(db, meters=meters, timeout=1.0):
         await happened(db, receiver.url(), [1])
         await receiver.until(lambda r: len(r.taken) == 1)
-    assert meters.errors == ["timeout"]
+    assert set(meters.errors) == {"timeout"}
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -254,7 +254,7 @@ async def test_a_stop_does_not_wait_for_ever(db: Database, receiver: Receiver) -
 
     receiver.behave = hang
     limits = Limits(poll=0.02, drain=0.1, lease=0.3)
-    async with asyncio.timeout(5), worker(db, limits=limits) as stop:
+    async with asyncio.timeout(DEADLINE), worker(db, limits=limits) as stop:
         await happened(db, receiver.url(), [1])
         await receiver.until(lambda r: len(r.posts) == 1)
         stop.set()

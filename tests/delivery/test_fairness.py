@@ -17,7 +17,7 @@ from zvonar.store.db import Database
 from .receiver import Post, Receiver, take
 from .world import LOOPBACK, happened, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 
 async def test_many_slow_receivers_do_not_use_up_the_places_of_a_quick_one(

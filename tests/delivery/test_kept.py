@@ -13,7 +13,7 @@ from zvonar.store.workers import Identity
 from .receiver import Receiver
 from .world import deliveries, eventually, happened, now, until_states, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.asyncio
 
 
 async def counts(db: Database) -> tuple[int, int, int]:

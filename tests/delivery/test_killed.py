@@ -18,7 +18,7 @@ from .world import happened, until_states, worker
 TESTS = Path(__file__).parents[1]
 KILLS, EVENTS, CALLS = 50, 5000, 500
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.asyncio
 
 
 async def think(post: Post) -> web.StreamResponse:

@@ -30,7 +30,7 @@ from .centre import BAD_ADDRESS, Centre, Message
 from .receiver import Post, Receiver
 from .world import Counted, eventually, until_states, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 PHONE = "+70001234567"

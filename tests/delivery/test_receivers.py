@@ -26,7 +26,7 @@ from zvonar.store.receivers import ReceiverNotFound
 from .receiver import Post, Receiver, take
 from .world import Counted, Moving, eventually, happened, now, render, until_states, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 LIMITS = Limits(poll=0.01, lease=10**7)
 

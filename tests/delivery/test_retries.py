@@ -13,10 +13,10 @@ from zvonar.store import delivery_log
 from zvonar.store.db import Database
 from zvonar.store.delivery_log import Attempt
 
-from .receiver import Post, Receiver, take
+from .receiver import DEADLINE, Post, Receiver, take
 from .world import Moving, happened, until_states, worker
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 PAUSES = (5, 30, 120, 600, 1800, 7200, 18000, 36000, 36000)
 # A lease longer than any jump of the clock.
@@ -35,7 +35,7 @@ async def tries_of(db: Database) -> Sequence[Attempt]:
 
 
 async def recorded(db: Database, tries: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         while not await db.value("SELECT count(*) = 1 FROM deliveries WHERE tries = %s", [tries]):
             await asyncio.sleep(0.005)
 

@@ -154,7 +154,7 @@ class House:
 
     def run(self, work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
         async def deadline() -> T:
-            return await asyncio.wait_for(work, 30)
+            return await asyncio.wait_for(work, 180)
 
         return self._runner.run(deadline())
 
@@ -400,7 +400,7 @@ def processes(house: House, tmp_path: Path) -> Iterator[list[str]]:
             process = subprocess.Popen(
                 [*argv, str(tmp_path / str(number)), str(listening.fileno())], pass_fds=[listening.fileno()]
             )
-            stack.callback(process.wait, 20)
+            stack.callback(process.wait, 90)
             stack.callback(process.terminate)
             addresses.append(f"http://127.0.0.1:{listening.getsockname()[1]}")
         yield addresses

@@ -68,7 +68,7 @@ class World:
         self.run(self.db.__aexit__())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(asyncio.wait_for(work, 60))
+        return self.runner.run(asyncio.wait_for(work, 240))
 
     def execute(self, statement: str, params: dict[str, Any] | None = None) -> None:
         self.run(self.db.execute(statement, params or {}))  # type: ignore[arg-type]

@@ -167,10 +167,10 @@ def test_reports_of_one_account_beyond_the_cap_wait_and_others_do_not(world: Wor
     store = PostgresReportStore(world.reports, at_once=2)
 
     async def work() -> None:
-        query = asked(world, filled, deadline=0.4)
+        query, hasty = asked(world, filled), asked(world, filled, deadline=0.4)
         async with store.report(query), store.report(query):
             with pytest.raises(ReportBusy):
-                async with store.report(query):
+                async with store.report(hasty):
                     raise AssertionError("there is no place")
             async with store.report(asked(world, other)) as free:
                 assert free.total == 0

@@ -104,7 +104,7 @@ def test_a_rewrite_waits_for_a_reader_and_holds_nobody_up(world: World) -> None:
                         assert await world.writer.change(writing, [change]) == {60_001}
                 assert not rewriting.done()
                 await reader.execute("COMMIT")
-                await asyncio.wait_for(rewriting, 20)
+                await asyncio.wait_for(rewriting, 90)
 
     try:
         world.run(work())

@@ -17,8 +17,9 @@ from zvonar.store.db import Database, StoreFault, StoreUnavailable
 from zvonar.store.migrate import migrate
 from zvonar.store.server import PostgresServer
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio
 PHONE = "+79991234567"
+PATIENCE = 90.0  # seconds for anything that a test waits for
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def kill(server: PostgresServer) -> None:
     assert pid is not None
     sessions = psutil.Process(pid).children()
     os.kill(pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(sessions, timeout=20)
+    _, alive = psutil.wait_procs(sessions, timeout=PATIENCE)
     assert not alive
     assert not server.running()
 
@@ -64,7 +65,7 @@ async def test_killed_server_is_one_plain_error_and_work_goes_on_after_its_resta
             assert error.value.__cause__ is None
             assert error.value.__suppress_context__
         await asyncio.to_thread(server.ensure)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             assert await db.patiently(lambda: db.value("SELECT phone FROM numbers"), what="look") == PHONE
 
 
@@ -83,7 +84,7 @@ async def test_patient_work_is_done_when_the_server_is_back(server: PostgresServ
                 first.set()
 
         working = asyncio.create_task(db.patiently(work, what="work"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await first.wait()
             assert not working.done()
             await asyncio.to_thread(server.ensure)
@@ -101,7 +102,7 @@ async def test_reader_of_notifications_is_told_at_every_connection(server: Postg
     async with (
         Database(server.dsn()) as db,
         aclosing(db.notifications("one", "two")) as heard,
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE),
     ):
         assert [await anext(heard), await anext(heard)] == ["one", "two"]
         waiting = asyncio.create_task(next_of(heard))

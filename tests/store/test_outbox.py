@@ -109,7 +109,7 @@ async def test_each_event_is_rendered_once_by_many_workers(world: World) -> None
         while await world.db.value("SELECT count(*) FROM outbox WHERE fanned_out_at IS NULL"):
             await fan_out(world, counted, limit=7)
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         for _ in range(4):
             group.create_task(worker())
     ((events,),) = await world.all("SELECT count(*) FROM outbox")

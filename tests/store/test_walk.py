@@ -15,7 +15,7 @@ from zvonar.core.result import CallEnd, Disposition, Outcome
 from zvonar.store import calls, campaigns, epochs, legs, phone_lists, steering
 from zvonar.store.calls import Leased
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
 STEPS = 160
 
@@ -147,9 +147,9 @@ class Walk:
             await calls.leave_queue(self.world.db, call, state=state, call_end=end, now=self.world.now)
 
     async def expire(self) -> None:
-        one = "SELECT call_id FROM calls WHERE state IN ('queued', 'waiting') ORDER BY random() LIMIT 1"
+        waiting = [call for call, state in self.states.items() if state in ("queued", "waiting")]
         await self.world.db.execute(
-            f"UPDATE calls SET expires_at = %s WHERE call_id IN ({one})", [self.world.now]
+            "UPDATE calls SET expires_at = %s WHERE call_id = %s", [self.world.now, self.pick(waiting)]
         )
         await calls.expire(self.world.db, now=self.world.now)
 

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-DEADLINE = 30.0
+DEADLINE = 90.0
 
 Proceed = Callable[[], Awaitable[web.Response]]
 

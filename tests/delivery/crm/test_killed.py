@@ -17,7 +17,7 @@ from .world import connected, ended, log, phone, uniq, until_done
 TESTS = Path(__file__).parents[3]
 KILLS, CALLS = 12, 900
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.asyncio
 
 
 def posts(sink: Sink) -> list[Asked]:

@@ -13,7 +13,7 @@ from zvonar.store.push_paces import Slot
 from .sink import Sink
 from .world import connected, ended, phone, pushing, until_done
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 ORIGIN, COUNT = "https://example.amocrm.ru", 7
 SECOND = timedelta(seconds=1)

@@ -12,7 +12,7 @@ from zvonar.store.push_attempts import Wanted
 from .sink import Sink
 from .world import ACCOUNT, connected, deliveries, ended, eventually, phone, pushing, uniq, until_done
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 DAY = datetime(2025, 11, 20, 9, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ from zvonar.store import receivers
 from zvonar.store.db import Database
 
 from .sink import Asked, Proceed, Sink, hal, problem, token, usual
-from .world import connected, deliveries, ended, eventually, log, phone, pushing, uniq, until_done
+from .world import HASTY, connected, deliveries, ended, eventually, log, phone, pushing, uniq, until_done
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 
 def known(sink: Sink, calls: range) -> None:
@@ -94,7 +94,7 @@ async def test_a_call_that_was_stored_though_the_answer_never_came_is_read_back_
     sink.behave = store_and_hang
     await connected(db, sink.url)
     await ended(db, range(1, 61))
-    async with pushing(db):
+    async with pushing(db, limits=HASTY):
         sent = await until_done(db, 60)
         hang.set()
     assert len(sink.posted()) == 60
@@ -119,7 +119,7 @@ async def test_a_call_that_was_not_stored_when_the_answer_never_came_is_sent_aga
     sink.behave = hang_first
     await connected(db, sink.url)
     await ended(db, range(1, 4))
-    async with pushing(db):
+    async with pushing(db, limits=HASTY):
         await until_done(db, 3)
         hang.set()
     assert sink.logged() == {uniq(call): 1 for call in range(1, 4)}

@@ -12,7 +12,7 @@ from zvonar.store.db import Database
 from .sink import Asked, Proceed, Sink, problem
 from .world import connected, ended, eventually, log, phone, pushing, uniq, until_done
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.asyncio
 
 
 async def test_by_default_they_are_skipped_and_the_log_says_so(db: Database, sink: Sink) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zvonar.delivery.backoff import Backoff
 from zvonar.delivery.crm.items import Links
@@ -29,7 +29,8 @@ VAULT = Vault("secret of a home")
 LINKS = Links(base="https://calls.example.com", makes=RecordingLinks(b"media"))
 LOOPBACK = networks(["127.0.0.0/8"])
 # A CRM that has gone is asked again soon, and what was given up has ended at once.
-QUICK = CrmLimits(poll=0.02, rest=0.05, timeout=1.0, pauses=0.002, drain=5.0)
+QUICK = CrmLimits(poll=0.02, rest=0.05, timeout=30.0, pauses=0.002, drain=5.0)
+HASTY = structs.replace(QUICK, timeout=3.0)  # for a CRM that hangs
 SOON = Backoff(pauses=(0.02,) * 50, jitter=0.0)
 
 CAMPAIGN = """

@@ -353,7 +353,11 @@ _items = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(_items, max_size=4) | _values)
 def test_whatever_is_sent_the_answer_is_a_documented_one(desk_of_module: Desk, document: Any) -> None:
     before = desk_of_module.notes()

@@ -75,7 +75,7 @@ def test_50_at_once_over_two_processes_make_one_call(client: Client, processes: 
         async with contextlib.AsyncExitStack() as stack:
             clients = [
                 await stack.enter_async_context(
-                    httpx.AsyncClient(base_url=address, headers=key, timeout=25, trust_env=False)
+                    httpx.AsyncClient(base_url=address, headers=key, timeout=90, trust_env=False)
                 )
                 for address in processes
             ]

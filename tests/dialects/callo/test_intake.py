@@ -281,7 +281,7 @@ def over_processes(
     async def work() -> list[httpx.Response]:
         async with AsyncExitStack() as stack:
             clients = [
-                await stack.enter_async_context(httpx.AsyncClient(base_url=one, timeout=25, trust_env=False))
+                await stack.enter_async_context(httpx.AsyncClient(base_url=one, timeout=90, trust_env=False))
                 for one in addresses
             ]
             for client in clients:  # they are still starting

@@ -20,7 +20,11 @@ from .rpc import PERIOD
 if TYPE_CHECKING:
     from tests.dialects.conftest import House, Tenant
 
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 SQL = ("' OR 1=1 --", "'; DROP TABLE report_rows; --", "$$", "%s", "%(x)s", "\\", "{}", "\u0000", "NULL", ")")
 SECRET = "Чужое"
 
