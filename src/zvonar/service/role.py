@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 Ready = Callable[[], None]  # called once the role serves
 CONFIG = "ZVONAR_ROLE"  # the environment variable that carries a RoleConfig
+_COLLECTED = 20_000, 20, 10  # new objects between looks of the collector, and looks between deeper ones
 FENCED = 3  # exit code of a dialer whose gateway another one took
 _KEYS_KEPT = timedelta(days=30)  # after their end, so that whoever comes with one is told why
 
@@ -74,8 +75,10 @@ def main() -> None:
     # Before anything imports the metrics library: that is when it reads this.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(Home(Path(config.home)).metrics)
     logs.configure(level=config.log_level, role=role)
-    # What is imported now stays for good; the collector need not look at it again.
+    # What is imported now stays for good; the collector need not look at it again. A call's objects go with the call,
+    # so it may also look less often: by its own measure it took a tenth of the dialer's time.
     gc.freeze()
+    gc.set_threshold(*_COLLECTED)
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(uvloop.run(_run(role, config)))
 
