@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zvonar.reports import postgres
 from zvonar.reports.fields import FIELDS
-from zvonar.reports.postgres import PostgresReportStore, page
+from zvonar.reports.postgres import PostgresReportStore
 from zvonar.reports.query import (
     Compare,
     InvalidFilter,
@@ -135,7 +136,7 @@ def test_a_report_past_its_deadline_is_cancelled_in_the_database(
         "CREATE OR REPLACE FUNCTION pg_temp_slow() RETURNS boolean LANGUAGE sql VOLATILE"
         " AS 'SELECT pg_sleep(60) IS NULL'"
     )
-    slow = Sql("f.account_id = %s AND pg_temp_slow()", (filled,))
+    slow = Sql("pg_temp_slow()")
 
     monkeypatch.setattr(postgres, "_where", lambda _: slow)
 
@@ -205,19 +206,21 @@ def _fields(query: Query) -> dict[str, Any]:
     return {name: getattr(query, name) for name in query.__struct_fields__}
 
 
-def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -> None:
-    where = Sql(
-        "f.account_id = %s AND f.start_time >= %s AND f.start_time < %s",
-        (filled, datetime(2026, 1, 1, tzinfo=world.now.tzinfo), world.now + timedelta(days=60)),
-    )
-    statement = page(asked(world, filled, order=(Order(field="talk_duration", descending=True),)), where)
+def explained(world: World, query: Query) -> str:
+    """How the database would read the report."""
 
     async def work() -> str:
+        statement, params = postgres.compiled(query, postgres._where(query), -1, 4)
         async with world.db.connection() as connection:
-            cursor = await connection.execute("EXPLAIN " + statement.text, statement.params)
+            cursor = psycopg.AsyncRawCursor[tuple[str]](connection)
+            await cursor.execute(b"EXPLAIN " + statement, params)
             return "\n".join(line for (line,) in await cursor.fetchall())
 
-    plan = world.run(work())
+    return world.run(work())
+
+
+def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -> None:
+    plan = explained(world, asked(world, filled, order=(Order(field="talk_duration", descending=True),)))
     limit = plan.index("Limit")
     assert "report_rows" not in plan[limit : plan.index("SubPlan", limit)], plan
     assert "report_rows" in plan
@@ -226,16 +229,21 @@ def test_keys_come_from_the_narrow_table_by_its_key(world: World, filled: int) -
 def test_a_pattern_over_words_leaves_rows_in_the_order_of_the_index(world: World, filled: int) -> None:
     like = Compare(field="virtual_phone_number", op=Op.like, value="7495%")
     query = asked(world, filled, filter=like, order=(Order(field="start_time", descending=True),))
-    statement = page(query, postgres._where(query))
+    page = explained(world, query).partition("Limit")[2]
+    assert "hashed SubPlan" in page
+    assert "Join" not in page, "a join would have to be sorted again"
 
-    async def work() -> str:
-        async with world.db.connection() as connection:
-            cursor = await connection.execute("EXPLAIN " + statement.text, statement.params)
-            return "\n".join(line for (line,) in await cursor.fetchall())
 
-    plan = world.run(work())
-    assert "hashed SubPlan" in plan
-    assert "Join" not in plan, "a join would have to be sorted again"
+def test_reports_of_one_kind_have_their_statement_in_common(world: World, filled: int) -> None:
+    small = world.account()
+
+    def statement(account: int, value: int, days: int) -> bytes:
+        longer = Compare(field="talk_duration", op=Op.gt, value=value)
+        query = asked(world, account, filter=longer)
+        query = Query(**{**_fields(query), "offset": days, "since": world.now - timedelta(days=days)})
+        return postgres.compiled(query, postgres._where(query), -1, 4)[0]
+
+    assert statement(filled, 1, 5) is statement(small, 70_000, 200)
 
 
 def test_a_plan_that_is_kept_answers_for_other_values(dsn: str, world: World, filled: int) -> None:
@@ -259,6 +267,31 @@ def test_a_plan_that_is_kept_answers_for_other_values(dsn: str, world: World, fi
     found, plans = world.run(work())
     assert found == [(40, 10), (2, 2), (1, 1), (40, 10), (1, 1)]
     assert plans >= 3
+
+
+@pytest.mark.parametrize(("few", "kept"), [(3, False), (4, True)])
+def test_whatever_is_asked_of_few_sessions_keeps_its_plan(
+    dsn: str, world: World, monkeypatch: pytest.MonkeyPatch, few: int, kept: bool
+) -> None:
+    account = world.account()
+    world.put(*(row(world, account, n) | {"session_id": 870_000 + few * 10 + n} for n in range(4)))
+    monkeypatch.setattr(postgres, "FEW", few)
+    tagged = JsonMatch(field="tags", path="exists($[*] ? (@.tag_id == 5))", ids=(5,), exact=True)
+    plans = """SELECT coalesce(sum(generic_plans), 0)::integer FROM pg_prepared_statements
+        WHERE statement LIKE '%%tag_ids%%'"""
+
+    async def work() -> tuple[list[int], Any]:
+        found = []
+        async with Database(dsn, size=1, session=postgres.SESSION) as db:
+            store = PostgresReportStore(db, remembered=0)
+            for _ in range(3):
+                async with store.report(asked(world, account, filter=tagged)) as report:
+                    found.append(report.total)
+            return found, await db.value(plans)
+
+    found, generic = world.run(work())
+    assert len(set(found)) == 1
+    assert (generic > 0) == kept
 
 
 def test_a_report_reads_one_moment_and_writes_nothing(world: World) -> None:

@@ -9,12 +9,14 @@ import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, LiteralString, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg.adapt import Loader
 from psycopg.pq import Format
+from psycopg.types.numeric import Int8
 
 from zvonar.reports.columns import WORDS, Kept
 from zvonar.reports.conditions import COMPUTED, NAMES, SAME, TRUE, column_of, condition, patterns, wide
@@ -31,7 +33,7 @@ from zvonar.reports.query import (
     Tree,
 )
 from zvonar.reports.shown import columns
-from zvonar.reports.sql import Sql, joined
+from zvonar.reports.sql import Sql, joined, numbered
 from zvonar.reports.writing import month_of
 from zvonar.store.db import Connection, Database, StoreUnavailable
 
@@ -59,22 +61,50 @@ SELECT set_config('statement_timeout', %s, false), set_config('timezone', %s, fa
 # A report is one statement, so of one moment. First a place among the account's reports, held until the end, and how
 # often the months of the period have changed so far; the total is counted where there is a place and the one that is
 # remembered is of another revision. Every row of the page comes with them; without rows they come alone.
-TOTAL: LiteralString = "SELECT m.revision, CASE WHEN m.free AND m.revision IS DISTINCT FROM %s THEN ("
-REVISION: LiteralString = """) END, p.row FROM (
+#
+# What all reports say has the first numbers, each said once; behind them come the values of filter and order.
+REPORT = """
+SELECT m.revision, CASE WHEN m.free AND m.revision <> $1 THEN (
+    SELECT count(*) FROM report_filters f WHERE {period} AND {where}) END, p.row
+FROM (
     SELECT free, CASE WHEN free THEN (SELECT coalesce(sum(revision), 0)::bigint FROM report_revisions
-        WHERE account_id = %s AND month >= %s::date AND month < %s) END AS revision
-    FROM (SELECT """
-PLACE: LiteralString = "pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', %s))"
-PAGE: LiteralString = " AS free OFFSET 0) a OFFSET 0) m LEFT JOIN LATERAL ("
+        WHERE account_id = $2 AND month >= $5::date AND month < $4) END AS revision
+    FROM (SELECT {places} AS free OFFSET 0) a OFFSET 0
+) m LEFT JOIN LATERAL ({page}) p ON true
+"""
+PERIOD = "f.account_id = $2 AND f.start_time >= $3 AND f.start_time < $4"
+# A row of the page, one text. The period again, so that other months are not even planned for.
+PAGE = """
+SELECT (SELECT row_to_json(x)::text FROM (SELECT {shown} FROM report_rows r WHERE r.account_id = $2
+    AND r.start_time = k.start_time AND r.session_id = k.session_id
+    AND r.start_time >= $3 AND r.start_time < $4) x) AS row
+FROM (SELECT f.start_time, f.session_id FROM report_filters f{joins} WHERE m.free AND {period} AND {where}
+    ORDER BY {order} LIMIT $6 OFFSET $7) k
+"""
+# One of so many.
+PLACE = "pg_try_advisory_xact_lock(hashtextextended('zvonar.reports', $2 * 100 + {n}))"
+_NEVER = -1  # a revision that there is not
+_FIRST = 8  # of the numbers of what one report alone says
+
+# Whether an account has so few sessions that any plan reads them fast.
+SIZE = "SELECT count(*) FROM (SELECT FROM report_filters WHERE account_id = %s LIMIT %s) x"
+FEW = 20_000
+_SIZED = 600.0  # seconds for which that is believed
+_SIZES = 10_000  # accounts of which that is known
 
 # Revision, none without a place; the total, where it was counted; a row of the page as JSON, none without one.
 _Found: TypeAlias = tuple[int | None, int | None, bytes | None]
+_Asked: TypeAlias = tuple[bytes, tuple[Any, ...]]  # a statement and its parameters
 
 
 class _Session:
     """How a connection stands: what SET said last, and which statements it has had lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
+        connection.prepared_max = PLANS
+        # One for all: to make a cursor takes a fifth of what it takes to ask a small report.
+        self.cursor = psycopg.AsyncRawCursor[_Found](connection)
+        self.cursor.adapters.register_loader("text", _Bytes)
         self.set_up: tuple[str, str, str] | None = None
         self._lately: OrderedDict[bytes, None] = OrderedDict()
 
@@ -105,7 +135,8 @@ class PostgresReportStore:
         self._at_once = at_once
         self._room = remembered
         self._totals: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
-        self._sessions: WeakKeyDictionary[Connection, _Session] = WeakKeyDictionary()
+        self._sessions: dict[Connection, _Session] = {}
+        self._sizes: OrderedDict[int, tuple[bool, float]] = OrderedDict()  # few or many; until when
         # Who waits in this process needs no look at what runs in others.
         self._places: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -115,25 +146,29 @@ class PostgresReportStore:
         loop = asyncio.get_running_loop()
         until = loop.time() + query.deadline
         where = _where(query)
-        total = Sql("SELECT count(*) FROM report_filters f WHERE ") + where
-        key = (total.text, *(tuple(p) if isinstance(p, list) else p for p in total.params))
+        counted_for = (query.account_id, query.since, query.until, where.text)
+        key = (*counted_for, *(tuple(p) if isinstance(p, list) else p for p in where.params))
         # Calls that are up come and go without a revision.
         known = None if query.ongoing else self._totals.get(key)
-        asked = _whole(query, where, total, known, self._at_once)
+        asked = compiled(query, where, _NEVER if known is None else known[0], self._at_once)
         try:
-            async with asyncio.timeout_at(until) as timeout, self._turn(query.account_id, until):
-                while True:
-                    async with self._asking(query, asked, until - loop.time()) as (head, rows):
-                        revision, counted, _ = head
-                        if revision is not None:
-                            found = self._remember(key, revision, counted, known)
-                            # The reader sets the pace from here on, within the time that the statement has.
-                            timeout.reschedule(None)
-                            yield Report(total=found, rows=rows)
-                            return
-                    if loop.time() + _PATIENCE >= until:
-                        raise ReportBusy
-                    await asyncio.sleep(_PATIENCE)
+            async with asyncio.timeout_at(until) as timeout:
+                places = await self._place(query.account_id, until)
+                try:
+                    while True:
+                        async with self._asking(query, asked, until - loop.time()) as (head, rows):
+                            revision, counted, _ = head
+                            if revision is not None:
+                                found = self._remember(key, revision, counted, known)
+                                # The reader sets the pace from here on, within the time that the statement has.
+                                timeout.reschedule(None)
+                                yield Report(total=found, rows=rows)
+                                return
+                        if loop.time() + _PATIENCE >= until:
+                            raise ReportBusy
+                        await asyncio.sleep(_PATIENCE)
+                finally:
+                    places.release()
         except TimeoutError:
             raise ReportTooSlow from None
 
@@ -150,51 +185,66 @@ class PostgresReportStore:
             self._totals.popitem(last=False)
         return counted
 
-    @asynccontextmanager
-    async def _turn(self, account_id: int, until: float) -> AsyncIterator[None]:
-        """Be one of the account's reports of this process."""
+    def _session(self, connection: Connection) -> _Session:
+        session = self._sessions.get(connection)
+        if session is None:
+            # Those of connections that the pool has given up are not needed any more.
+            self._sessions = {one: held for one, held in self._sessions.items() if not one.closed}
+            self._sessions[connection] = session = _Session(connection)
+        return session
+
+    async def _few(self, connection: Connection, account_id: int) -> bool:
+        """Whether the account has few sessions, asked now and then."""
+        now = asyncio.get_running_loop().time()
+        few, believed = self._sizes.get(account_id, (False, now))
+        if believed <= now:
+            cursor = await connection.execute(SIZE, (account_id, FEW + 1))
+            (counted,) = await cursor.fetchone() or (0,)
+            few = counted <= FEW
+            self._sizes[account_id] = (few, now + _SIZED)
+            self._sizes.move_to_end(account_id)
+            if len(self._sizes) > _SIZES:
+                self._sizes.popitem(last=False)
+        return few
+
+    async def _place(self, account_id: int, until: float) -> asyncio.Semaphore:
+        """Be one of the account's reports of this process, until what comes back is released."""
         places = self._places.get(account_id)
         if places is None:
             self._places[account_id] = places = asyncio.Semaphore(self._at_once)
+        if not places.locked():
+            await places.acquire()  # waits for nobody
+            return places
         try:
             async with asyncio.timeout_at(until - _PATIENCE):
                 await places.acquire()
         except TimeoutError:
             raise ReportBusy from None
-        try:
-            yield
-        finally:
-            places.release()
+        return places
 
     @asynccontextmanager
     async def _asking(
-        self, query: Query, asked: Sql, left: float
+        self, query: Query, asked: _Asked, left: float
     ) -> AsyncIterator[tuple[_Found, AsyncIterator[list[bytes]]]]:
         """The first row of the statement's, and what the page has."""
         async with self._db.connection() as connection:
             try:
-                cursor = psycopg.AsyncRawCursor[_Found](connection)
-                cursor.adapters.register_loader("text", _Bytes)
-                statement = asked.numbered()
-                session = self._sessions.get(connection)
-                if session is None:
-                    self._sessions[connection] = session = _Session()
-                    connection.prepared_max = PLANS
-                plans = (
-                    "force_generic_plan"
-                    if session.knows(statement) and _plain(query)
-                    else "force_custom_plan"
-                )
+                statement, params = asked
+                session = self._session(connection)
+                cursor = session.cursor
+                again = session.knows(statement)
+                whatever = again and (_plain(query) or await self._few(connection, query.account_id))
+                plans = "force_generic_plan" if whatever else "force_custom_plan"
                 set_up = (f"{math.ceil(max(left, 0.001))}s", query.zone, plans)
                 if session.set_up != set_up:
                     await connection.execute(SET, set_up)
                     session.set_up = set_up
                 if query.limit <= WHOLE:
-                    await cursor.execute(statement, asked.params)
+                    await cursor.execute(statement, params)
                     found = await cursor.fetchall()
                     yield found[0], _page(found)
                     return
-                stream = cursor.stream(statement, asked.params, size=CHUNK)
+                stream = cursor.stream(statement, params, size=CHUNK)
                 try:
                     # What is wrong with a statement shows before its first row.
                     first = await anext(stream)
@@ -229,14 +279,10 @@ async def _culprit(connection: Connection, query: Query) -> str | None:
 
 
 def _where(query: Query) -> Sql:
-    period = Sql(
-        "f.account_id = %s AND f.start_time >= %s AND f.start_time < %s",
-        (query.account_id, query.since, query.until),
-    )
+    """What the filter says of `f`; the period comes beside it."""
     if query.filter is None:
-        return period
-    wanted = condition(query.filter, account_id=query.account_id, zone=query.zone)
-    return period if wanted == TRUE else period + Sql(" AND ") + wanted
+        return TRUE
+    return condition(query.filter, account_id=query.account_id, zone=query.zone)
 
 
 def _plain(query: Query) -> bool:
@@ -268,45 +314,33 @@ _WITH_ONGOING: tuple[tuple[LiteralString, LiteralString], ...] = (
 )
 
 
-def _among(query: Query, statement: Sql) -> Sql:
-    """The statement over the sessions that the query means."""
-    text = statement.text
-    if query.ongoing:
+def compiled(query: Query, where: Sql, known: int, at_once: int) -> _Asked:
+    """The statement of a report; `known`: the revision of which the total is known."""
+    order, joins = _order(query.order, query.account_id, query.zone)
+    shown = columns(query.fields, link_base=query.link_base)
+    statement = _statement(where.text, joins.text, order.text, shown.text, query.ongoing, at_once)
+    # Of one type whatever their size, or there would be plans for each.
+    account, limit, offset = Int8(query.account_id), Int8(query.limit), Int8(query.offset)
+    period = (query.since, query.until, month_of(query.since))
+    own = (*where.params, *joins.params, *order.params, *shown.params)
+    return statement, (Int8(known), account, *period, limit, offset, *own)
+
+
+@lru_cache(maxsize=512)
+def _statement(where: str, joins: str, order: str, shown: str, ongoing: bool, at_once: int) -> bytes:
+    """The text, for the driver as PostgreSQL takes it. Reports of one kind have it in common."""
+    where, after = numbered(where, _FIRST)
+    joins, after = numbered(joins, after)
+    order, after = numbered(order, after)
+    shown, after = numbered(shown, after)
+    page = PAGE.format(shown=shown, joins=joins, period=PERIOD, where=where, order=order)
+    # The first place that is free; the others are not even tried.
+    places = " OR ".join(PLACE.format(n=n) for n in range(1, at_once + 1))
+    text = REPORT.format(period=PERIOD, where=where, places=places, page=page)
+    if ongoing:
         for over, both in _WITH_ONGOING:
             text = text.replace(over, both)
-    return Sql(text, statement.params)
-
-
-def _whole(query: Query, where: Sql, total: Sql, known: tuple[int, int] | None, at_once: int) -> Sql:
-    """The statement of a report; `known`: a revision and the total that was counted then."""
-    statement = Sql(TOTAL, (None if known is None else known[0],)) + total
-    months = (query.account_id, month_of(query.since), query.until)
-    # The first one that is free; the others are not even tried.
-    places = joined(" OR ", (Sql(PLACE, (query.account_id * 100 + n,)) for n in range(1, at_once + 1)))
-    statement += Sql(REVISION, months) + places + Sql(PAGE)
-    return _among(query, statement + page(query, Sql("m.free AND ") + where) + Sql(") p ON true"))
-
-
-def page(query: Query, where: Sql) -> Sql:
-    """What reads a page: a row of it, one text."""
-    order, joins = _order(query)
-    return (
-        Sql("SELECT (SELECT row_to_json(x)::text FROM (SELECT ")
-        + columns(query.fields, link_base=query.link_base)
-        # The period again, so that other months are not even planned for.
-        + Sql(
-            """ FROM report_rows r WHERE r.account_id = %s AND r.start_time = k.start_time
-                AND r.session_id = k.session_id AND r.start_time >= %s AND r.start_time < %s) x) AS row FROM (""",
-            (query.account_id, query.since, query.until),
-        )
-        + Sql("SELECT f.start_time, f.session_id FROM report_filters f")
-        + joins
-        + Sql(" WHERE ")
-        + where
-        + Sql(" ORDER BY ")
-        + order
-        + Sql(" LIMIT %s OFFSET %s) k", (query.limit, query.offset))
-    )
+    return text.encode()
 
 
 # What is never null needs no word about nulls, which would keep an index from giving the order.
@@ -315,13 +349,14 @@ _ALWAYS = frozenset({"start_time", "session_id", "is_lost"})
 _ALIASES: tuple[LiteralString, ...] = ("w1", "w2", "w3", "w4")
 
 
-def _order(query: Query) -> tuple[Sql, Sql]:
+@lru_cache(maxsize=1024)
+def _order(order: tuple[Order, ...], account_id: int, zone: str) -> tuple[Sql, Sql]:
     """The order of rows, total in itself, and the dictionaries that it needs."""
     keys: list[Sql] = []
     joins = Sql("")
     aliases = list(_ALIASES)
     seen: set[str] = set()  # a key that comes twice says nothing the second time
-    for one in query.order:
+    for one in order:
         if one.field in seen:
             continue
         seen.add(one.field)
@@ -330,11 +365,11 @@ def _order(query: Query) -> tuple[Sql, Sql]:
             on: LiteralString = " ON " + alias + ".account_id = %s AND " + alias + ".field = %s AND " + alias
             joins += Sql(
                 " LEFT JOIN report_words " + alias + on + ".word_id = f." + column,
-                (query.account_id, WORDS[column]),
+                (account_id, WORDS[column]),
             )
             key = Sql(alias + '.word COLLATE "C"')
         else:
-            key = _key(one, query.zone)
+            key = _key(one, zone)
         direction: LiteralString = " DESC" if one.descending else ""
         always = SAME.get(one.field, one.field) in _ALWAYS
         keys.append(key + Sql(direction if always else direction + " NULLS LAST"))

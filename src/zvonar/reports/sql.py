@@ -15,10 +15,11 @@ class Sql(Struct, frozen=True):
     def __add__(self, other: "Sql") -> "Sql":
         return Sql(self.text + other.text, self.params + other.params)
 
-    def numbered(self) -> bytes:
-        """The statement as PostgreSQL takes it, with a number for each parameter: nothing is left for the driver."""
-        first, *rest = self.text.split("%s")
-        return "".join([first, *(f"${n}{part}" for n, part in enumerate(rest, start=1))]).encode()
+
+def numbered(text: str, first: int) -> tuple[str, int]:
+    """The piece as PostgreSQL takes it, with numbers from `first` for its parameters; the number after the last one."""
+    start, *rest = text.split("%s")
+    return "".join([start, *(f"${n}{part}" for n, part in enumerate(rest, start=first))]), first + len(rest)
 
 
 def joined(separator: LiteralString, parts: Iterable[Sql]) -> Sql:
