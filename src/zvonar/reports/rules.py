@@ -1,7 +1,7 @@
-"""Which tags does a session get by itself? Those of the account's rules that it fits."""
+"""Which tags does a session get by itself? Those of the account's rules that it fits, at once or when more is told."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from zvonar.core.errors import Invalid
 from zvonar.reports.columns import COLUMNS
 from zvonar.reports.fields import FIELDS, Kind
-from zvonar.reports.writing import Row
+from zvonar.reports.writing import Change, Row
 from zvonar.store.db import Connection, Database, rows
 
 # Rules of accounts, in the order in which they were made.
@@ -139,19 +139,67 @@ def fits(row: Row, condition: Condition) -> bool:
 _DECIMALS = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.decimal)
 
 
+_Judged = list[tuple[Rule, list[Condition]]]
+
+
 async def tag(connection: Connection, made: Sequence[Row], *, now: datetime) -> None:
-    """Give rows the tags of the rules that they fit, beside those that they have."""
-    accounts = sorted({row["account_id"] for row in made})
-    found = await rows(connection, Rule, OF_ACCOUNTS, {"accounts": accounts})
-    rules = [(rule, msgspec.convert(rule.conditions, list[Condition])) for rule in found]
+    """Give new rows the tags of the rules that they fit, beside those that they have."""
+    rules = await _of_accounts(connection, {row["account_id"] for row in made})
     for row in made:
-        tags = list(row.get("tags") or [])
-        for rule, conditions in rules:
-            mine = rule.account_id == row["account_id"]
-            if mine and all(fits(row, one) for one in conditions) and rule.tag_id not in _ids(tags):
-                tags.append(tagged(rule.tag_id, rule.tag_name, by_rule=True, now=now))
+        tags = _with_rules(row.get("tags"), row, rules.get(row["account_id"], []), now)
         if tags:
             row["tags"] = tags
+
+
+async def late(connection: Connection, changes: Sequence[Change], *, now: datetime) -> list[Change]:
+    """The changes, and with them the tags of the rules that a row did not fit before and fits now.
+
+    A tag stays when its rule does not fit any more, and what somebody took away comes back with another change only.
+    """
+    rules = await _of_accounts(connection, {change.account_id for change in changes})
+    return [_judging(change, rules.get(change.account_id, []), now) for change in changes]
+
+
+def _judging(change: Change, rules: _Judged, now: datetime) -> Change:
+    if not rules:
+        return change
+    weighed = {one.field for _, conditions in rules for one in conditions}
+    seen = [name for name in COLUMNS if name in weighed or name == "tags"]
+
+    def patch(row: Row) -> Mapping[str, Any]:
+        changed = change.patch(row)
+        now_is = {**row, **changed}
+        # Tags that are told replace all that there were, those of rules too.
+        anew = "tags" in changed
+        newly = [(rule, conditions) for rule, conditions in rules if anew or not _fits_all(row, conditions)]
+        tags = _with_rules(now_is.get("tags"), now_is, newly, now)
+        return {**changed, "tags": tags} if len(tags) > len(now_is.get("tags") or []) else changed
+
+    reads = (*change.reads, *(name for name in seen if name not in change.reads))
+    return Change(account_id=change.account_id, session_id=change.session_id, patch=patch, reads=reads)
+
+
+async def _of_accounts(connection: Connection, accounts: set[int]) -> dict[int, _Judged]:
+    found: dict[int, _Judged] = {}
+    for rule in await rows(connection, Rule, OF_ACCOUNTS, {"accounts": sorted(accounts)}):
+        conditions = msgspec.convert(rule.conditions, list[Condition])
+        found.setdefault(rule.account_id, []).append((rule, conditions))
+    return found
+
+
+def _fits_all(row: Row, conditions: Sequence[Condition]) -> bool:
+    return all(fits(row, one) for one in conditions)
+
+
+def _with_rules(
+    tags: Sequence[dict[str, Any]] | None, row: Row, rules: _Judged, now: datetime
+) -> list[dict[str, Any]]:
+    """These tags, and those of the rules that the row fits."""
+    found = list(tags or [])
+    for rule, conditions in rules:
+        if rule.tag_id not in _ids(found) and _fits_all(row, conditions):
+            found.append(tagged(rule.tag_id, rule.tag_name, by_rule=True, now=now))
+    return found
 
 
 def _ids(tags: Sequence[dict[str, Any]]) -> set[int]:

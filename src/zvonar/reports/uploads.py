@@ -44,16 +44,17 @@ async def upload(
             by_id[session_id] = {**row, "account_id": account_id, "session_id": session_id}
         await communications.claim(connection, account_id, list(by_id.values()))
         await known.contacts(connection, list(by_id.values()))
-        await rules.tag(connection, list(by_id.values()), now=now)
+        new = [dict(row) for row in by_id.values()]
+        await rules.tag(connection, new, now=now)
         touched: set[Touched] = set()
-        fresh = await writer.put(connection, list(by_id.values()), again=True, touched=touched)
+        fresh = await writer.put(connection, new, again=True, touched=touched)
         before = by_id.keys() - {row["session_id"] for row in fresh}
         changes = [
             Change(account_id=account_id, session_id=session_id, patch=_patch(by_id[session_id]))
             for session_id in sorted(before)
         ]
         if changes:
-            await writer.change(connection, changes, touched=touched)
+            await writer.change(connection, await rules.late(connection, changes, now=now), touched=touched)
         await writer.revise(connection, touched)
     return ids
 

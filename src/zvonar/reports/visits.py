@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 from psycopg.types.json import Jsonb
 
+from zvonar.reports import rules
 from zvonar.reports.writing import Change, Row, Writer
 from zvonar.store.db import Connection, Database, rows
 
@@ -64,7 +65,14 @@ async def track_number(
 
 
 async def track_call(
-    db: Database, writer: Writer, account_id: int, call_id: int, fields: Mapping[str, Any], *, at: datetime
+    db: Database,
+    writer: Writer,
+    account_id: int,
+    call_id: int,
+    fields: Mapping[str, Any],
+    *,
+    at: datetime,
+    now: datetime,
 ) -> int | None:
     """Remember a visit for a call, and tell the sessions that it has had; its id, or None without such a call."""
     known = {"account_id": account_id, "call_id": call_id}
@@ -78,7 +86,7 @@ async def track_call(
         changes = [
             Change(account_id=account_id, session_id=one.session_id, patch=lambda _: fields) for one in found
         ]
-        await writer.change(connection, changes)
+        await writer.change(connection, await rules.late(connection, changes, now=now))
     return visit
 
 

@@ -12,12 +12,15 @@ from psycopg.types.json import Jsonb
 
 from zvonar.core.result import Disposition, Outcome
 from zvonar.dialects.callo.routes import PREFIXES
+from zvonar.reports import rules
+from zvonar.store import directories
 
 from .rpc import PERIOD, error, result
 
 if TYPE_CHECKING:
     from tests.dialects.conftest import House, Tenant
 
+SINCE = {"date_from": "2026-11-01 00:00:00", "date_till": "2026-12-31 00:00:00"}
 CALL = {
     "ext_id": "их-1",
     "start_time": "2026-11-22 10:00:00",
@@ -162,8 +165,7 @@ def test_a_visit_dresses_a_call_before_and_after_it_has_ended(house: House, tena
     [row] = visited(house, tenant)
     assert {name: row[name] for name in ATTRIBUTES} == ATTRIBUTES
     filter = {"field": "segments", "operator": "jsquery", "value": "#.segment_id = 7"}
-    period = {"date_from": "2026-11-01 00:00:00", "date_till": "2026-12-31 00:00:00"}
-    assert result(house, tenant, "get.calls_report", **period, filter=filter)["metadata"]["total_items"] == 1
+    assert result(house, tenant, "get.calls_report", **SINCE, filter=filter)["metadata"]["total_items"] == 1
     for nobodys in (10**14, call_id + 1):
         answer = track(house, {"call_id": nobodys, "attributes": ATTRIBUTES}, **bearer)
         assert (answer.status_code, answer.json()["error"]["data"]["field"]) == (400, "call_id")
@@ -230,3 +232,52 @@ def test_visits_need_a_key(house: House) -> None:
     assert track(house, {}).status_code == 400
     assert track(house, {}, authorization="Bearer nobody").status_code == 401
     assert house.send("GET", "/track").status_code == 405
+
+
+def ruled(house: House, tenant: Tenant, *, contains: str) -> int:
+    """A tag that a session gets by itself when its utm_source has this."""
+    account_id = tenant.account.account_id
+    tag_id: int = house.run(directories.put_tag(house.db, account_id, f"тег {contains}"))
+    condition = rules.Condition(field="utm_source", operator="contains", value=contains)
+    house.run(rules.add(house.db, account_id, tag_id, [condition]))
+    return tag_id
+
+
+def tags(house: House, tenant: Tenant) -> list[tuple[int, str]]:
+    [row] = result(house, tenant, "get.calls_report", **SINCE, fields=["tags"])["data"]
+    return [(tag["tag_id"], tag["tag_type"]) for tag in row["tags"]]
+
+
+def test_a_call_that_is_told_again_keeps_its_tags_and_is_weighed_by_rules(
+    house: House, tenant: Tenant
+) -> None:
+    account_id = tenant.account.account_id
+    by_hand = house.run(directories.put_tag(house.db, account_id, "по руке"))
+    russian, paid = ruled(house, tenant, contains="яндекс"), ruled(house, tenant, contains="реклама")
+    [made] = result(house, tenant, "upload.calls", calls=[CALL])["data"]
+    assert tags(house, tenant) == [(russian, "auto")]
+    tag = {"communication_id": made["id"], "communication_type": "call", "tag_id": by_hand}
+    result(house, tenant, "set.tag_communications", **tag)
+    tagged = [(russian, "auto"), (by_hand, "manual")]
+    assert tags(house, tenant) == tagged
+    result(house, tenant, "upload.calls", calls=[{**CALL, "utm_campaign": "осень"}])
+    assert tags(house, tenant) == tagged
+    result(house, tenant, "upload.calls", calls=[{**CALL, "utm_source": "реклама"}])
+    assert tags(house, tenant) == [*tagged, (paid, "auto")], (
+        "a tag stays though its rule does not fit any more"
+    )
+    result(house, tenant, "unset.tag_communications", **{**tag, "tag_id": paid})
+    result(house, tenant, "upload.calls", calls=[{**CALL, "utm_source": "реклама"}])
+    assert tags(house, tenant) == tagged, "nothing has changed since somebody took it away"
+
+
+def test_a_visit_that_is_told_late_is_weighed_by_rules(house: House, tenant: Tenant) -> None:
+    paid = ruled(house, tenant, contains="реклама")
+    campaign_id = house.campaign(tenant)
+    form = {"public_key": tenant.callo, "phone": "+70001230001", "campaign_id": campaign_id}
+    call_id = int(house.send("POST", PREFIXES[0] + "/phones/call/", data=form).json()["call_id"])
+    house.dial(tenant, campaign_id, Outcome(disposition=Disposition.busy, hangup_cause=17))
+    assert tags(house, tenant) == []
+    told = {"call_id": call_id, "attributes": {"utm_source": "реклама"}}
+    assert track(house, told, authorization=f"Bearer {tenant.uis}").status_code == 200
+    assert tags(house, tenant) == [(paid, "auto")]

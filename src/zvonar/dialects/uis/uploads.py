@@ -66,7 +66,7 @@ async def track(
     stored = _stored(fields)
     if body.get("call_id") is not None:
         call_id = whole(body["call_id"], "call_id", low=1)
-        visit = await visits.track_call(writer.db, writer, account_id, call_id, stored, at=at)
+        visit = await visits.track_call(writer.db, writer, account_id, call_id, stored, at=at, now=now)
         if visit is None:
             raise RpcError("invalid_parameter_value", field="call_id", value=body["call_id"])
         return {"visit_id": visit}
