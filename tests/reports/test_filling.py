@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from zvonar.reports import rules
 from zvonar.reports.filling import Filling
 from zvonar.reports.query import Compare, JsonMatch, Op, Order
 from zvonar.reports.rules import Condition
+from zvonar.reports.words import Words
 from zvonar.reports.writing import Change
 
 if TYPE_CHECKING:
@@ -442,3 +443,29 @@ def test_writers_of_the_same_rows_and_months_never_wait_for_each_other_in_a_ring
 
     world.run(work())
     assert world.ask(account)[0] == 40
+
+
+def test_a_text_that_is_known_is_not_written_again_unless_a_later_month_says_it(
+    world: World, account: int
+) -> None:
+    month = date(2026, 11, 1)
+    held = "SELECT count(*) FROM report_words WHERE account_id = %(a)s AND xmin::text = %(xmin)s AND seen = %(seen)s"
+    wrote = "SELECT max(xmin::text::bigint)::text FROM report_words WHERE account_id = %(a)s"
+
+    def ask(*months: date) -> set[int]:
+        said = [
+            (account, field, text, one)
+            for one in months
+            for field, text in (("source", "a"), ("channel", "b"))
+        ]
+        return set(world.run(Words(world.db).codes(said)).values())
+
+    codes = ask(month, date(2026, 10, 1))
+    first = world.value(wrote, {"a": account})
+    assert len(codes) == 2
+    assert world.value(held, {"a": account, "xmin": first, "seen": month}) == 2
+    assert ask(date(2026, 10, 1), month) == ask(month) == codes
+    assert world.value(held, {"a": account, "xmin": first, "seen": month}) == 2
+    later = date(2026, 12, 1)
+    assert ask(later, month) == codes
+    assert world.value(held, {"a": account, "xmin": world.value(wrote, {"a": account}), "seen": later}) == 2

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from hashlib import blake2b
+from typing import Any
 
 import psycopg
 from msgspec import Struct
@@ -12,21 +13,26 @@ from msgspec import Struct
 from zvonar.reports.columns import WORDS
 from zvonar.store.db import Database, StoreUnavailable, rows
 
+# Codes of texts that there are, and that a month as late has said: nothing has to be written for those.
+KNOWN = """
+SELECT w.account_id, w.field, w.digest, w.word_id
+FROM unnest(%(accounts)s::bigint[], %(fields)s::smallint[], %(digests)s::bytea[], %(seen)s::date[])
+    AS s (account_id, field, digest, seen)
+JOIN report_words w ON w.account_id = s.account_id AND w.field = s.field AND w.digest = s.digest AND w.seen >= s.seen
+"""
+
 # Codes of these texts, made where there were none. `seen` grows with the months that use a text.
 CODES = """
-WITH said AS (
-    SELECT DISTINCT ON (account_id, field, digest) account_id, field, digest, word, seen
-    FROM unnest(%(accounts)s::bigint[], %(fields)s::smallint[], %(digests)s::bytea[], %(words)s::text[],
-        %(seen)s::date[]) AS s (account_id, field, digest, word, seen)
-    ORDER BY account_id, field, digest, seen DESC
-)
 INSERT INTO report_words AS w (account_id, field, digest, word, seen)
-SELECT account_id, field, digest, word, seen FROM said ORDER BY account_id, field, digest
+SELECT account_id, field, digest, word, seen
+FROM unnest(%(accounts)s::bigint[], %(fields)s::smallint[], %(digests)s::bytea[], %(words)s::text[], %(seen)s::date[])
+    AS s (account_id, field, digest, word, seen) ORDER BY account_id, field, digest
 ON CONFLICT (account_id, field, digest) DO UPDATE SET seen = greatest(w.seen, excluded.seen)
 RETURNING account_id, field, digest, word_id
 """
 
 Word = tuple[int, str, str]  # account, field, text
+_Said = tuple[int, str, str, date]  # and the month that says it
 
 
 class _Code(Struct, frozen=True, kw_only=True):
@@ -51,10 +57,10 @@ class Words:
     def __init__(self, db: Database, *, remembered: int = 50_000) -> None:
         self._db = db
         self._room = remembered
-        self._codes: OrderedDict[tuple[int, str, str, date], int] = OrderedDict()
+        self._codes: OrderedDict[_Said, int] = OrderedDict()
         self._alone = asyncio.Lock()
 
-    async def codes(self, said: Iterable[tuple[int, str, str, date]]) -> dict[Word, int]:
+    async def codes(self, said: Iterable[_Said]) -> dict[Word, int]:
         """The code of each text of a field, by account and the month that says it. Raises StoreUnavailable."""
         wanted = set(said)
         known = {one: self._codes[one] for one in wanted if one in self._codes}
@@ -68,20 +74,33 @@ class Words:
             self._codes.popitem(last=False)
         return {(account, field, word): code for (account, field, word, _), code in known.items()}
 
-    async def _made(self, missing: list[tuple[int, str, str, date]]) -> dict[tuple[int, str, str, date], int]:
-        asked = {
-            "accounts": [one[0] for one in missing],
-            "fields": [WORDS[one[1]] for one in missing],
-            "digests": [digest(one[2]) for one in missing],
-            "words": [one[2] for one in missing],
-            "seen": [one[3] for one in missing],
+    async def _made(self, missing: list[_Said]) -> dict[_Said, int]:
+        latest: dict[Word, date] = {}
+        for account, field, word, month in missing:
+            latest[account, field, word] = max(month, latest.get((account, field, word), month))
+        said = {
+            (account, WORDS[field], digest(word)): (word, seen)
+            for (account, field, word), seen in latest.items()
         }
         async with self._alone:
             try:
                 # Not one of the pool: all of those may be held by writers who wait for this.
                 async with await self._db.connect() as connection:
-                    made = await rows(connection, _Code, CODES, asked)
+                    found = await rows(connection, _Code, KNOWN, _asked(said))
+                    codes = {(one.account_id, one.field, one.digest): one.word_id for one in found}
+                    new = {key: one for key, one in said.items() if key not in codes}
+                    made = await rows(connection, _Code, CODES, _asked(new)) if new else []
             except psycopg.OperationalError as exc:
                 raise StoreUnavailable(f"({type(exc).__name__})") from None
-        by_digest = {(code.account_id, code.field, code.digest): code.word_id for code in made}
-        return {one: by_digest[one[0], WORDS[one[1]], digest(one[2])] for one in missing}
+        codes |= {(one.account_id, one.field, one.digest): one.word_id for one in made}
+        return {one: codes[one[0], WORDS[one[1]], digest(one[2])] for one in missing}
+
+
+def _asked(said: Mapping[tuple[int, int, bytes], tuple[str, date]]) -> dict[str, list[Any]]:
+    return {
+        "accounts": [account for account, _, _ in said],
+        "fields": [field for _, field, _ in said],
+        "digests": [held for _, _, held in said],
+        "words": [word for word, _ in said.values()],
+        "seen": [seen for _, seen in said.values()],
+    }
