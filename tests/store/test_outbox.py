@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from zvonar.core.call import CallState
+from zvonar.core.result import Disposition
 from zvonar.store import deliveries, outbox
 from zvonar.store.deliveries import Delivery, Settlement
 from zvonar.store.outbox import Event, Rendered
@@ -23,7 +25,7 @@ def render(event: Event) -> Sequence[Rendered]:
     """One body to one address for each event of a call, keyed by the call."""
     if event.kind != "call":
         return []
-    body = f"{event.call_id} {event.payload['state']}".encode()
+    body = f"{event.call_id} {event.payload['disposition']}".encode()
     key = str(event.call_id)
     return [Rendered(kind="test", address=HERE, order_key=key, content_type="text/plain", body=body)]
 
@@ -69,9 +71,18 @@ async def told(world: World) -> list[Delivery]:
     return await lease(world)
 
 
+RESULTS = (Disposition.busy, Disposition.no_answer, Disposition.answered)
+
+
 async def one_call(world: World) -> str:
+    """A call of three attempts, each of which is told."""
     call = await world.leased()
-    await world.rung(await world.placed(call), seconds=5)
+    for disposition in RESULTS:
+        last = disposition is Disposition.answered
+        how = {"seconds": 5} if last else {"disposition": disposition, "after": CallState.waiting}
+        await world.rung(await world.placed(call), **how)
+        if not last:
+            (call,) = [again for again in await world.lease() if again.call_id == call.call_id]
     return str(call.call_id)
 
 
@@ -85,7 +96,7 @@ async def test_deliveries_of_a_call_go_one_after_the_other(world: World) -> None
         assert await lease(world) == []
         await settle(world, delivery)
         first = await lease(world)
-    assert bodies == [f"{call_id} {state}" for state in ("dialing", "talking", "finished")]
+    assert bodies == [f"{call_id} {result}" for result in RESULTS]
     lag = await outbox.lag(world.db, now=world.now)
     assert (lag.events, lag.pending, lag.dead) == (0, 0, 0)
 
@@ -93,7 +104,7 @@ async def test_deliveries_of_a_call_go_one_after_the_other(world: World) -> None
 async def test_other_calls_do_not_wait_for_a_call_that_waits(world: World) -> None:
     ids = {await one_call(world) for _ in range(3)}
     got = await told(world)
-    assert {delivery.body.decode() for delivery in got} == {f"{call_id} dialing" for call_id in ids}
+    assert {delivery.body.decode() for delivery in got} == {f"{call_id} busy" for call_id in ids}
 
 
 async def test_each_event_is_rendered_once_by_many_workers(world: World) -> None:
@@ -112,17 +123,18 @@ async def test_each_event_is_rendered_once_by_many_workers(world: World) -> None
     async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         for _ in range(4):
             group.create_task(worker())
-    ((events,),) = await world.all("SELECT count(*) FROM outbox")
-    assert len(seen) == events
+    # That a call is dialled and answered is in the outbox too, and told to nobody.
+    untold = "kind = 'call' AND payload ->> 'state' IN ('dialing', 'talking')"
+    ((events,),) = await world.all(f"SELECT count(*) FROM outbox WHERE NOT ({untold})")
+    ((others,),) = await world.all(f"SELECT count(*) FROM outbox WHERE {untold}")
+    assert (len(seen), others) == (events, 10 * 4)
     assert set(seen.values()) == {1}
     ((found,),) = await world.all("SELECT count(*) FROM deliveries")
     assert found == 30
 
 
 async def test_event_says_how_things_were_and_not_how_they_are(world: World) -> None:
-    call = await world.leased()
-    leg = await world.placed(call)
-    await world.rung(leg, seconds=5)
+    call_id = await one_call(world)
     events: list[Event] = []
 
     def kept(event: Event) -> Sequence[Rendered]:
@@ -130,14 +142,11 @@ async def test_event_says_how_things_were_and_not_how_they_are(world: World) -> 
         return []
 
     await fan_out(world, kept)
-    dialing, _, finished = [event.payload for event in events if event.call_id == call.call_id]
-    assert (dialing["state"], dialing["call_end"], dialing["attempts"][0]["ended_at"]) == (
-        "dialing",
-        None,
-        None,
-    )
+    waiting, _, finished = [event.payload for event in events if str(event.call_id) == call_id]
+    assert (waiting["state"], waiting["call_end"], len(waiting["attempts"])) == ("waiting", None, 1)
     assert (finished["state"], finished["call_end"], finished["choice"]) == ("finished", "success", "1")
-    (attempt,) = finished["attempts"]
+    *_, attempt = finished["attempts"]
+    assert len(finished["attempts"]) == 3
     assert (attempt["disposition"], attempt["script_result"], attempt["talk_seconds"]) == (
         "answered",
         "choice",
@@ -159,14 +168,14 @@ async def test_failed_render_loses_nothing_and_stops_nobody_else(world: World) -
     assert [(event.error, event.tries, event.next_at) for event in batch.parked] == [
         ("ValueError", 1, world.now + MINUTE)
     ]
-    assert [delivery.body.decode() for delivery in await lease(world)] == [f"{second} dialing"]
+    assert [delivery.body.decode() for delivery in await lease(world)] == [f"{second} busy"]
     assert (await fan_out(world)).events == 0
     world.now += MINUTE
     again = await fan_out(world, broken)
     assert [(event.tries, event.next_at) for event in again.parked] == [(2, world.now + 2 * MINUTE)]
     world.now += 2 * MINUTE
     assert (await fan_out(world)).deliveries == 3
-    assert f"{first} dialing" in [delivery.body.decode() for delivery in await lease(world)]
+    assert f"{first} busy" in [delivery.body.decode() for delivery in await lease(world)]
 
 
 async def test_what_is_not_text_is_not_rendered(world: World) -> None:
@@ -190,7 +199,7 @@ async def test_later_delivery_waits_behind_a_failed_one_and_passes_a_dead_one(wo
     assert (retry.delivery_id, retry.body, retry.tries) == (first.delivery_id, first.body, 1)
     await settle(world, retry, error="timeout")
     (second,) = await lease(world)
-    assert second.body.decode() == f"{call_id} talking"
+    assert second.body.decode() == f"{call_id} no_answer"
     lag = await outbox.lag(world.db, now=world.now)
     assert (lag.events, lag.pending, lag.dead) == (0, 2, 1)
     assert lag.oldest > 0

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.asyncio
 World = Any  # conftest's
 NIGHT = Window(start=time(22), end=time(23))  # it is 15:00 in Moscow
 TOLD = """
-SELECT e.event_id, e.account_id, e.campaign_id, e.call_id, e.kind, e.at, e.payload FROM outbox e ORDER BY event_id
+SELECT e.event_id, e.account_id, e.campaign_id, e.call_id, e.kind, e.at, e.payload FROM outbox e
+WHERE e.fanned_out_at IS NULL ORDER BY event_id
 """
 
 

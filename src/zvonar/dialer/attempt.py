@@ -54,9 +54,8 @@ _SOON = (
     0.16,
     0.32,
 )  # seconds until a placement is tried again that only lacked a slot
-_GATHER = (
-    0.1  # seconds for which answers and ends are gathered: nothing waits for them but the trunk's channel
-)
+_GATHER = 0.1  # seconds for which ends are gathered: nothing waits for them but the trunk's channel
+_GATHER_ANSWERS = 0.3  # seconds for which answers are: nothing waits for them
 _WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
 _WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 
@@ -121,7 +120,7 @@ class Attempts:
         self._transfers = Transfers(db, gateway, routes, book, epoch=epoch, now=now)
         self._answers = Gathering[Answered](
             lambda answered: db.patiently(lambda: legs.mark_answered(db, answered), what="answered"),
-            seconds=_GATHER,
+            seconds=_GATHER_ANSWERS,
         )
         self._ends = Gathering[LegEnd](
             lambda ended: db.patiently(lambda: legs.end_all(db, ended, now=now()), what="record"),

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
@@ -108,46 +109,46 @@ class Database:
         for pool in self._pools:
             await pool.close(timeout=5.0)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
         """A connection; StoreUnavailable when PostgreSQL is not there or goes away meanwhile."""
-        try:
-            async with self._any() as connection:
-                yield connection
-        except psycopg.errors.UniqueViolation:
-            raise  # whoever inserts a name knows what it means that it is taken
-        except psycopg.Error as exc:
-            # The text of a PostgreSQL error may quote rows; its class, SQLSTATE and constraint may not.
-            said = " ".join(filter(None, (type(exc).__name__, exc.sqlstate, exc.diag.constraint_name)))
-            away = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError)
-            if away:
-                self._look_over()
-            raise (StoreUnavailable if away else StoreFault)(f"({said})") from None
+        return _Lent(self)
 
-    @asynccontextmanager
-    async def _any(self) -> AsyncIterator[Connection]:
-        if self._others is None:
-            async with self._first.connection() as connection:
-                yield connection
-            return
-        if self._busy:
-            async with self._others.connection() as connection:
-                yield connection
-            return
+    async def _lend(self) -> Connection | None:
+        """The first connection, or None while somebody has it."""
+        if self._others is None or self._busy:
+            return None
         self._busy = True
-        well = False
         try:
             if self._kept is None:
                 self._kept = await self._first.getconn()
                 self._kept_until = asyncio.get_running_loop().time() + _KEPT
-            yield self._kept
-            well = self._kept.info.transaction_status is TransactionStatus.IDLE
+        except BaseException:
+            self._busy = False
+            raise
+        return self._kept
+
+    async def _take_back(self, *, well: bool) -> None:
+        """The first connection is in use no longer."""
+        try:
+            if not well or self._closing or asyncio.get_running_loop().time() > self._kept_until:
+                await self._bring_back()
         finally:
-            try:
-                if not well or self._closing or asyncio.get_running_loop().time() > self._kept_until:
-                    await self._bring_back()
-            finally:
-                self._busy = False
+            self._busy = False
+
+    def _any(self) -> AbstractAsyncContextManager[Connection]:
+        """Any connection but a first one that has others beside it."""
+        return (self._others or self._first).connection()
+
+    def _told(self, exc: psycopg.Error) -> ZvonarError | psycopg.Error:
+        """What whoever asked is told of an error."""
+        if isinstance(exc, psycopg.errors.UniqueViolation):
+            return exc  # whoever inserts a name knows what it means that it is taken
+        # The text of a PostgreSQL error may quote rows; its class, SQLSTATE and constraint may not.
+        said = " ".join(filter(None, (type(exc).__name__, exc.sqlstate, exc.diag.constraint_name)))
+        away = isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError)
+        if away:
+            self._look_over()
+        return (StoreUnavailable if away else StoreFault)(f"({said})")
 
     async def _bring_back(self) -> None:
         """Let the pool have the first connection: it looks at it, and makes another one where that is needed."""
@@ -261,6 +262,41 @@ class Database:
                 log.warning("store.waiting", what=what, pause=pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
+
+
+class _Lent(AbstractAsyncContextManager[Connection]):
+    """A connection for a block. By hand, because every statement passes here: generators would cost as much again."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._first: Connection | None = None
+        self._other: AbstractAsyncContextManager[Connection] | None = None
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._first = await self._db._lend()
+            if self._first is not None:
+                return self._first
+            self._other = self._db._any()
+            return await self._other.__aenter__()
+        except psycopg.Error as exc:
+            raise self._db._told(exc) from None
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._first is not None:
+                idle = self._first.info.transaction_status is TransactionStatus.IDLE
+                await self._db._take_back(well=kind is None and idle)
+            elif self._other is not None:
+                await self._other.__aexit__(kind, exc, trace)
+        except psycopg.Error as failed:
+            raise self._db._told(failed) from None
+        if isinstance(exc, psycopg.Error):
+            told = self._db._told(exc)
+            if told is not exc:
+                raise told from None
 
 
 def _pool(dsn: str, least: int, most: int, *, session: LiteralString, checked: bool) -> _Pool:

@@ -69,6 +69,7 @@ class Refusal(StrEnum):
 
 
 # The call leaves the queue, its trunk slot and money are taken and its leg exists, or none of it: see the migration.
+# Nobody is told that a call is dialled, so nobody is rung for.
 PLACE = """
 SELECT place_leg(
     p_account => %(account_id)s, p_call => %(call_id)s, p_campaign => %(campaign_id)s, p_gateway => %(gateway)s,
@@ -77,7 +78,7 @@ SELECT place_leg(
     p_max_channels => %(max_channels)s, p_calls_per_second => %(calls_per_second)s, p_next_leg => %(next_leg)s,
     p_now => %(now)s, p_open_until => %(open_until)s, p_cap_attempts => %(cap_attempts)s,
     p_cap_seconds => %(cap_seconds)s)
-FROM set_config('zvonar.rings_outbox', %(quiet)s, true)
+FROM set_config('zvonar.rings_outbox', 'on', true)
 """
 
 # The last look before the INVITE: from this commit on the leg counts as dialled, whatever happens to us. The lock
@@ -100,7 +101,7 @@ WITH told AS (
     SELECT account_id, leg_id, at FROM unnest(%(account_ids)s::bigint[], %(leg_ids)s::text[], %(ats)s::timestamptz[])
         AS t (account_id, leg_id, at)
 ), hasty AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true), set_config('zvonar.rings_outbox', %(quiet)s, true)
+    SELECT set_config('synchronous_commit', 'off', true), set_config('zvonar.rings_outbox', 'on', true)
 ), leg AS (
     UPDATE legs l SET phase = 'answered', answered_at = told.at FROM told, hasty
     WHERE l.account_id = told.account_id AND l.leg_id = told.leg_id AND l.phase = 'dialled'
@@ -235,18 +236,15 @@ async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Re
 
     Asked again after StoreUnavailable it finds the leg that it had committed.
     """
-    quiet = db.quiet()
     params = {
         **msgspec.structs.asdict(wanted),
-        "rate": Jsonb(msgspec.to_builtins(wanted.rate)),
+        "rate": Jsonb(wanted.rate, dumps=msgspec.json.encode),
         "guarded": wanted.guarded or wanted.held_by_campaign,
         "cap_attempts": [cap.attempts for cap in wanted.caps] or None,
         "cap_seconds": [cap.seconds for cap in wanted.caps] or None,
-        "quiet": quiet,
         "now": now,
     }
     placed = str(await db.value(PLACE, params))
-    db.ring_later(quiet)
     return LegId.parse(placed) if "." in placed else Refusal(placed)
 
 
@@ -276,15 +274,12 @@ async def mark_dialled(
 
 async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
     """Commit that these callees answered; a leg that has ended meanwhile stays as it is."""
-    quiet = db.quiet()
     params = {
         "account_ids": [one.account_id for one in answered],
         "leg_ids": [str(one.leg) for one in answered],
         "ats": [one.at for one in answered],
-        "quiet": quiet,
     }
     await db.execute(ANSWERED, params)
-    db.ring_later(quiet)
 
 
 async def end(db: Database, ended: LegEnd, *, now: datetime) -> bool:
