@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from zvonar.reports.query import (
     ReportTooSlow,
 )
 from zvonar.reports.sql import Sql
-from zvonar.store.db import Database
+from zvonar.store.db import Connection, Database
 
 if TYPE_CHECKING:
     from tests.reports.conftest import World
@@ -315,3 +316,30 @@ def test_the_next_report_over_a_connection_has_a_zone_and_a_time_of_its_own(worl
     ]
     assert shown == ["21:00:00", "12:00:00", "21:00:00", "21:00:00"]
     assert world.run(world.reports.value("SHOW statement_timeout")) == "30s"
+
+
+def test_a_report_that_is_given_up_leaves_no_zone_behind(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = world.account()
+    start = world.now.replace(hour=12, minute=0, second=0, microsecond=0)
+    world.put(row(world, account, 0) | {"session_id": 848_500, "start_time": start})
+
+    def shown(zone: str) -> str:
+        return str(world.ask(account, ("start_time",), zone=zone, deadline=5.0)[1][0]["start_time"][11:])
+
+    for _ in range(2):  # from the second on the plan is kept
+        assert shown("UTC") == "12:00:00"
+    execute = Connection.execute
+
+    async def given_up(self: Connection, statement: Any, *rest: Any, **named: Any) -> Any:
+        done = await execute(self, statement, *rest, **named)
+        if statement == postgres.SET:  # the answer is there, and nobody waits for it any more
+            raise asyncio.CancelledError
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "execute", given_up)
+        with pytest.raises(asyncio.CancelledError):
+            shown("Asia/Tokyo")
+    assert shown("UTC") == "12:00:00"

@@ -55,7 +55,7 @@ _SOON = (
     0.32,
 )  # seconds until a placement is tried again that only lacked a slot
 _GATHER = 0.1  # seconds for which ends are gathered: nothing waits for them but the trunk's channel
-_GATHER_ANSWERS = 0.3  # seconds for which answers are: nothing waits for them
+_GATHER_ANSWERS = 0.3  # seconds for which answers are: only calls that are over sooner wait for them
 _WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
 _WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 

@@ -49,6 +49,7 @@ AT_ONCE = 4  # reports of one account that run at once, whatever process reads t
 PLANS = 16  # that a connection keeps; one of a year's months takes a megabyte
 CHUNK = 100  # rows
 WHOLE = 200  # rows of a page that is small enough to be read at once
+_KEPT = 4_000  # characters of a filter's condition, beyond which its statement is made each time
 _PATIENCE = 0.05  # seconds between looks whether another report of the account has ended
 
 # How long a report over this connection may take, the zone of what is shown, and how it is planned: of the session,
@@ -159,7 +160,8 @@ class PostgresReportStore:
                         async with self._asking(query, asked, until - loop.time()) as (head, rows):
                             revision, counted, _ = head
                             if revision is not None:
-                                found = self._remember(key, revision, counted, known)
+                                lasting = None if query.ongoing else key
+                                found = self._remember(lasting, revision, counted, known)
                                 # The reader sets the pace from here on, within the time that the statement has.
                                 timeout.reschedule(None)
                                 yield Report(total=found, rows=rows)
@@ -173,12 +175,14 @@ class PostgresReportStore:
             raise ReportTooSlow from None
 
     def _remember(
-        self, key: tuple[Any, ...], revision: int, counted: int | None, known: tuple[int, int] | None
+        self, key: tuple[Any, ...] | None, revision: int, counted: int | None, known: tuple[int, int] | None
     ) -> int:
-        """The total, now known for next time."""
+        """The total, now known for next time; without a key it is for now only."""
         if counted is None:
             assert known is not None, "what is not remembered is counted"
             counted = known[1]
+        if key is None:
+            return counted
         self._totals[key] = (revision, counted)
         self._totals.move_to_end(key)
         while len(self._totals) > self._room:
@@ -237,6 +241,7 @@ class PostgresReportStore:
                 plans = "force_generic_plan" if whatever else "force_custom_plan"
                 set_up = (f"{math.ceil(max(left, 0.001))}s", query.zone, plans)
                 if session.set_up != set_up:
+                    session.set_up = None  # whoever gives up meanwhile does not know which it is
                     await connection.execute(SET, set_up)
                     session.set_up = set_up
                 if query.limit <= WHOLE:
@@ -318,7 +323,9 @@ def compiled(query: Query, where: Sql, known: int, at_once: int) -> _Asked:
     """The statement of a report; `known`: the revision of which the total is known."""
     order, joins = _order(query.order, query.account_id, query.zone)
     shown = columns(query.fields, link_base=query.link_base)
-    statement = _statement(where.text, joins.text, order.text, shown.text, query.ongoing, at_once)
+    # Whoever asks by the hundred does not fill the memory.
+    made = _statement if len(where.text) <= _KEPT else _statement.__wrapped__
+    statement = made(where.text, joins.text, order.text, shown.text, query.ongoing, at_once)
     # Of one type whatever their size, or there would be plans for each.
     account, limit, offset = Int8(query.account_id), Int8(query.limit), Int8(query.offset)
     period = (query.since, query.until, month_of(query.since))

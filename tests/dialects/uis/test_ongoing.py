@@ -56,6 +56,21 @@ def test_a_call_that_rings_is_there_when_asked_for(house: House, tenant: Tenant)
     assert report(house, house.tenant(), include_ongoing_calls=True) == []
 
 
+def total(house: House, tenant: Tenant, *, ongoing: bool) -> int:
+    said = result(house, tenant, "get.calls_report", **PERIOD, include_ongoing_calls=ongoing)
+    return int(said["metadata"]["total_items"])
+
+
+def test_what_is_up_is_counted_for_whoever_asks_for_it_only(house: House, tenant: Tenant) -> None:
+    campaign_id = house.campaign(tenant)
+    form = {"public_key": tenant.callo, "phone": "+70001230003", "campaign_id": campaign_id}
+    assert house.send("POST", PREFIXES[0] + "/phones/call/", data=form).status_code == 200
+    house.ring(tenant, campaign_id)
+    house.put(tenant, contact_phone_number="74950000003")
+    asked = (True, False, True, False)
+    assert [total(house, tenant, ongoing=ongoing) for ongoing in asked] == [2, 1, 2, 1]
+
+
 def test_a_call_that_was_up_is_the_same_one_when_it_is_over(house: House, tenant: Tenant) -> None:
     campaign_id = house.campaign(tenant)
     form = {"public_key": tenant.callo, "phone": "+70001230001", "campaign_id": campaign_id}
