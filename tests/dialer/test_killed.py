@@ -153,5 +153,10 @@ async def test_of_two_dialers_that_start_at_once_one_is_fenced_and_no_call_notic
         ends[last].send_signal(signal.SIGTERM)
         assert await last == 0
     await world.check_laws(plant.invites())
-    # What the fenced one had up, the other went on with, or settled.
-    assert Counter(call.disposition for call in await world.calls()) == {"answered": 4, "busy": 1}
+    # What the fenced one had up, the other went on with, or settled; lost is at most what the fenced one was about to
+    # dial.
+    rung = {leg_id for leg_id, invites in plant.invites().items() if invites}
+    lost = {leg.leg_id for leg in await world.legs() if leg.disposition == "lost"}
+    assert not lost & rung
+    found = Counter(call.disposition for call in await world.calls())
+    assert found == {"answered": 4, "busy": 1} if not lost else found.keys() <= {"answered", "busy", "lost"}

@@ -291,9 +291,15 @@ def test_a_creation_killed_half_way_is_never_taken_for_a_database(homes: Homes) 
     process = launcher(server)
     within(PATIENCE, lambda: list(server.data_dir.parent.glob("new-*/data/base")))
     os.kill(process.pid, signal.SIGSTOP)  # who would give the directory its name
-    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    family: set[int] = {process.pid}
+    # Each is stopped before it is killed: what it starts meanwhile would go on, and write there.
+    while new := {child.pid for child in psutil.Process(process.pid).children(recursive=True)} - family:
+        for pid in new:
+            with contextlib.suppress(ProcessLookupError):  # one of initdb's own short-lived children
+                os.kill(pid, signal.SIGSTOP)
+        family |= new
     for pid in family:
-        with contextlib.suppress(ProcessLookupError):  # one of initdb's own short-lived children
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(PATIENCE)
     assert not server.data_dir.exists()
