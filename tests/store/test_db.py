@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -165,3 +166,48 @@ async def test_one_failure_after_a_restart_finds_every_dead_connection(server: P
             await db.value("SELECT 1")
         await asyncio.wait({task for task in asyncio.all_tasks() if task.get_name() == "pool-check"})
         assert await asyncio.gather(*(db.value("SELECT 1") for _ in range(5))) == [1] * 5
+
+
+async def test_whoever_waits_for_a_notification_is_woken_by_nothing_else(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delays: list[float] = []
+    notes = db.notifications("zvonar_test")
+    async with aclosing(notes):
+        assert await anext(notes) == "zvonar_test"  # the connection itself
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def noted(delay: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+            delays.append(delay)
+            return later(delay, *args, **kwargs)
+
+        monkeypatch.setattr(loop, "call_later", noted)
+        waiting = asyncio.ensure_future(anext(notes))
+        await asyncio.sleep(0.5)
+        asked = [delay for delay in delays if delay != 0.5]
+        assert asked
+        assert min(asked) > 1
+        monkeypatch.undo()
+        await db.execute("NOTIFY zvonar_test")
+        async with asyncio.timeout(PATIENCE):
+            assert await waiting == "zvonar_test"
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_ends_and_its_connection_goes_on(
+    db: Database,
+) -> None:
+    asking = asyncio.create_task(db.value("SELECT pg_sleep(600)"))
+    async with asyncio.timeout(PATIENCE):
+        while not await db.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        ):
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        while await db.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        ):
+            await asyncio.sleep(0.01)
+    assert [await db.value("SELECT 1") for _ in range(5)] == [1] * 5

@@ -99,7 +99,8 @@ SAMPLES: dict[str, Any] = {
     **dict.fromkeys(("autostart", "over"), True),
     "waits": "awaiting",
     "details": Jsonb({}),
-    **dict.fromkeys(("open_until", "opens_at"), NOW),
+    "opens_at": NOW,
+    "closings": [NOW, None],
     "digits": 5,
     "legs": "[]",
     "tariff_ids": [1],
@@ -250,7 +251,7 @@ NULLABLE = {
         for statement in ("campaigns.ADD", "steering.START")
     ),
     "details@steering.PAUSE",
-    *("open_until", "cap_attempts", "cap_seconds"),
+    *("cap_attempts", "cap_seconds"),
     *("phone@crm_users.ADD", "tail@crm_users.ADD", "redirect_uri@crm_tokens.SET_REDIRECT_URI"),
 }
 _SQL = re.compile(r"\s*(?:--.*\n\s*)*(SELECT|INSERT|UPDATE|DELETE|WITH|COPY|CREATE|LISTEN|SET)\s")

@@ -183,9 +183,13 @@ WHERE c.account_id = w.account_id AND c.call_id = w.call_id AND c.lease_epoch IS
   AND c.state IN ('queued', 'waiting')
 """
 
-# What is leased and not placed goes back in one statement when a dialer drains.
+# What is leased and not placed goes back in one statement when a dialer drains, in the order in which placements that
+# are under way lock their calls.
 RELEASE_ALL = """
-UPDATE calls SET lease_epoch = NULL WHERE lease_epoch = %(epoch)s AND state IN ('queued', 'waiting')
+UPDATE calls SET lease_epoch = NULL
+WHERE (account_id, call_id) IN (
+    SELECT account_id, call_id FROM calls WHERE lease_epoch = %(epoch)s AND state IN ('queued', 'waiting')
+    ORDER BY account_id, call_id FOR NO KEY UPDATE)
 """
 
 # An attempt that never became a leg: no prompt, no route, no money, a stop list.

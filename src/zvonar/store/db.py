@@ -10,6 +10,7 @@ from typing import Any, Literal, LiteralString, TypeVar
 import msgspec
 import psycopg
 import structlog
+from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory, class_row, tuple_row
 from psycopg.types.json import set_json_loads
@@ -25,6 +26,7 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 Params = Mapping[str, Any] | Sequence[Any]
 
+_STIR = 30.0  # seconds after which a connection that waits looks around, for no reason of ours
 _RING = 0.15  # seconds in which events gather for one ring
 _KEPT = 60.0  # seconds for which the first connection is kept
 _ACQUIRE = 10.0  # seconds to wait for a free connection
@@ -46,6 +48,13 @@ class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """One connection, with a cursor of its own: to make one costs half of what it costs to run a statement by it."""
 
     _own: psycopg.AsyncCursor[Any] | None = None
+
+    async def wait(self, gen: PQGen[Result], interval: float = _STIR, timeout: float | None = None) -> Result:
+        """As the driver does it, which would stir ten times a second on any connection that waits.
+
+        It does so for the sake of Ctrl-C in programs without an event loop.
+        """
+        return await super().wait(gen, interval=max(interval, _STIR), timeout=timeout)
 
     def own(self, factory: AsyncRowFactory[Any]) -> psycopg.AsyncCursor[Any]:
         """The cursor that is kept, for one statement that is read to its end before the next."""
@@ -120,12 +129,22 @@ class Database:
         self._busy = True
         try:
             if self._kept is None:
-                self._kept = await self._first.getconn()
+                self._kept = await self._fetch()
                 self._kept_until = asyncio.get_running_loop().time() + _KEPT
         except BaseException:
             self._busy = False
             raise
         return self._kept
+
+    async def _fetch(self) -> Connection:
+        """The first connection, whose plans are made anew: some were made for tables that were empty then."""
+        fetched = await self._first.getconn()
+        try:
+            await fetched.execute("DISCARD PLANS")
+        except BaseException:
+            await self._first.putconn(fetched)
+            raise
+        return fetched
 
     async def _take_back(self, *, well: bool) -> None:
         """The first connection is in use no longer."""
@@ -240,7 +259,7 @@ class Database:
         """
         while True:
             try:
-                listening = await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **_DEADLINES)
+                listening = await Connection.connect(self._dsn, autocommit=True, **_DEADLINES)
                 async with listening as connection:
                     for channel in channels:
                         await connection.execute(f"LISTEN {channel}")

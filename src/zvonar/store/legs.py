@@ -5,7 +5,7 @@ INVITE is sent, and is ended exactly once, with its money, attempt, call, sessio
 statement. Asterisk forgets a finished channel and would dial its id again; this table does not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from psycopg.types.json import Jsonb
 
 from zvonar.core.call import Next
 from zvonar.core.control import Cap
@@ -54,6 +53,20 @@ class Placement(Struct, frozen=True, kw_only=True):
     caps: tuple[Cap, ...] = ()  # of the campaign, beside the account's
     next_leg: bool = False  # the attempt goes on to another trunk
 
+    @property
+    def in_common(self) -> Hashable:
+        """What legs have in common that are placed together."""
+        limits = self.held_by_campaign, self.guarded, self.max_channels, self.calls_per_second, self.caps
+        return (
+            self.account_id,
+            self.campaign_id,
+            self.gateway,
+            self.epoch,
+            self.trunk_id,
+            self.next_leg,
+            limits,
+        )
+
 
 class Refusal(StrEnum):
     """Why a leg was not placed; nothing was changed then."""
@@ -68,30 +81,30 @@ class Refusal(StrEnum):
     no_money_yet = "no_money_yet"  # it may, once other legs have ended
 
 
-# The call leaves the queue, its trunk slot and money are taken and its leg exists, or none of it: see the migration.
-# Nobody is told that a call is dialled, so nobody is rung for.
+# The calls leave the queue, their trunk's slots and money are taken and their legs exist, or none of it: see the
+# migration. Nobody is told that a call is dialled, so nobody is rung for.
 PLACE = """
-SELECT place_leg(
-    p_account => %(account_id)s, p_call => %(call_id)s, p_campaign => %(campaign_id)s, p_gateway => %(gateway)s,
-    p_epoch => %(epoch)s, p_trunk => %(trunk_id)s, p_caller_id => %(caller_id)s, p_rate => %(rate)s,
-    p_hold => %(hold)s, p_held_by_campaign => %(held_by_campaign)s, p_guarded => %(guarded)s,
+SELECT of_call, said FROM set_config('zvonar.rings_outbox', 'on', true), place_legs(
+    p_account => %(account_id)s, p_campaign => %(campaign_id)s, p_gateway => %(gateway)s, p_epoch => %(epoch)s,
+    p_trunk => %(trunk_id)s, p_held_by_campaign => %(held_by_campaign)s, p_guarded => %(guarded)s,
     p_max_channels => %(max_channels)s, p_calls_per_second => %(calls_per_second)s, p_next_leg => %(next_leg)s,
-    p_now => %(now)s, p_open_until => %(open_until)s, p_cap_attempts => %(cap_attempts)s,
-    p_cap_seconds => %(cap_seconds)s)
-FROM set_config('zvonar.rings_outbox', 'on', true)
+    p_cap_attempts => %(cap_attempts)s, p_cap_seconds => %(cap_seconds)s, p_legs => %(legs)s::json, p_now => %(now)s)
 """
 
-# The last look before the INVITE: from this commit on the leg counts as dialled, whatever happens to us. The lock
-# makes a new dialer's claim wait, so that it finds the leg either dialled or never to be dialled. A leg that is marked
+# The last look before the INVITEs: from this commit on these legs count as dialled, whatever happens to us. The lock
+# makes a new dialer's claim wait, so that it finds each either dialled or never to be dialled. A leg that is marked
 # already has been told so in time.
 DIALLED = """
 WITH fence AS MATERIALIZED (
     SELECT gateway FROM dialer_epochs WHERE epoch = %(epoch)s FOR SHARE
 )
-UPDATE legs l SET phase = 'dialled', dialled_at = coalesce(l.dialled_at, %(now)s) FROM fence
-WHERE l.account_id = %(account_id)s AND l.leg_id = %(leg_id)s AND l.phase IN ('placing', 'dialled')
+UPDATE legs l SET phase = 'dialled', dialled_at = coalesce(l.dialled_at, %(now)s)
+FROM fence, unnest(%(account_ids)s::bigint[], %(leg_ids)s::text[], %(closings)s::timestamptz[])
+    AS t (account_id, leg_id, open_until)
+WHERE l.account_id = t.account_id AND l.leg_id = t.leg_id AND l.phase IN ('placing', 'dialled')
   AND l.epoch = %(epoch)s AND l.gateway = fence.gateway
-  AND (l.phase = 'dialled' OR %(open_until)s::timestamptz IS NULL OR %(open_until)s > %(now)s)
+  AND (l.phase = 'dialled' OR t.open_until IS NULL OR t.open_until > %(now)s)
+RETURNING l.leg_id
 """
 
 # Callees answered: their calls talk from now on, and an answer's time is what it will be billed from. What a crash of
@@ -203,6 +216,14 @@ class LiveLeg(Struct, frozen=True, kw_only=True):
     target: str | None  # of a transfer
 
 
+class Marked(Struct, frozen=True):
+    """A leg whose INVITE is about to be sent."""
+
+    account_id: int
+    leg: LegId
+    open_until: datetime | None  # when the callee's window closes
+
+
 class Answered(Struct, frozen=True, kw_only=True):
     """A callee who picked up."""
 
@@ -236,16 +257,58 @@ async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Re
 
     Asked again after StoreUnavailable it finds the leg that it had committed.
     """
+    (said,) = await place_all(db, [wanted], now=now)
+    return said
+
+
+async def place_all(db: Database, wanted: Sequence[Placement], *, now: datetime) -> list[LegId | Refusal]:
+    """Place legs of different calls that have all but themselves `in_common`; what `place` would say of each, in turn.
+
+    One that is refused takes none of the others along.
+    """
+    first = wanted[0]
     params = {
-        **msgspec.structs.asdict(wanted),
-        "rate": Jsonb(wanted.rate, dumps=msgspec.json.encode),
-        "guarded": wanted.guarded or wanted.held_by_campaign,
-        "cap_attempts": [cap.attempts for cap in wanted.caps] or None,
-        "cap_seconds": [cap.seconds for cap in wanted.caps] or None,
+        "account_id": first.account_id,
+        "campaign_id": first.campaign_id,
+        "gateway": first.gateway,
+        "epoch": first.epoch,
+        "trunk_id": first.trunk_id,
+        "held_by_campaign": first.held_by_campaign,
+        "guarded": first.guarded or first.held_by_campaign,
+        "max_channels": first.max_channels,
+        "calls_per_second": first.calls_per_second,
+        "next_leg": first.next_leg,
+        "cap_attempts": [cap.attempts for cap in first.caps] or None,
+        "cap_seconds": [cap.seconds for cap in first.caps] or None,
+        "legs": msgspec.json.encode([_asked(one) for one in wanted]).decode(),
         "now": now,
     }
-    placed = str(await db.value(PLACE, params))
-    return LegId.parse(placed) if "." in placed else Refusal(placed)
+    said = {one.of_call: one.said for one in await db.rows(_Said, PLACE, params)}
+    return [_heard(said[one.call_id]) for one in wanted]
+
+
+class _Said(Struct, frozen=True):
+    of_call: int
+    said: str
+
+
+class _LegId(Struct, frozen=True, kw_only=True):
+    leg_id: str
+
+
+def _asked(wanted: Placement) -> dict[str, Any]:
+    """What the statement is asked for one leg: the beginning of its type `placed_leg`."""
+    return {
+        "call_id": wanted.call_id,
+        "caller_id": wanted.caller_id,
+        "rate": wanted.rate,
+        "hold": wanted.hold,
+        "open_until": wanted.open_until,
+    }
+
+
+def _heard(said: str) -> LegId | Refusal:
+    return LegId.parse(said) if "." in said else Refusal(said)
 
 
 async def mark_dialled(
@@ -262,14 +325,23 @@ async def mark_dialled(
 
     True again when asked again, for the sake of a lost answer: whoever asks sends one INVITE all the same.
     """
+    (marked,) = await mark_all_dialled(db, [Marked(account_id, leg, open_until)], epoch=epoch, now=now)
+    return marked
+
+
+async def mark_all_dialled(
+    db: Database, wanted: Sequence[Marked], *, epoch: int, now: datetime
+) -> list[bool]:
+    """What `mark_dialled` would say of each of these legs, in one commit."""
     params = {
-        "account_id": account_id,
-        "leg_id": str(leg),
+        "account_ids": [one.account_id for one in wanted],
+        "leg_ids": [str(one.leg) for one in wanted],
+        "closings": [one.open_until for one in wanted],
         "epoch": epoch,
-        "open_until": open_until,
         "now": now,
     }
-    return await db.execute(DIALLED, params) == 1
+    marked = {one.leg_id for one in await db.rows(_LegId, DIALLED, params)}
+    return [str(one.leg) in marked for one in wanted]
 
 
 async def mark_answered(db: Database, answered: Sequence[Answered]) -> None:
@@ -348,10 +420,6 @@ IN_DOUBT = """
 SELECT leg_id FROM legs
 WHERE account_id = %(account_id)s AND call_id = %(call_id)s AND epoch = %(epoch)s AND phase = 'placing'
 """
-
-
-class _LegId(Struct, frozen=True, kw_only=True):
-    leg_id: str
 
 
 async def take_back_doubtful(
