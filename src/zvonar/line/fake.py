@@ -9,13 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from zvonar.core.facts import MachineReport
 from zvonar.core.leg import InboundLeg, Leg, LegId
 from zvonar.core.machine import MachineDetection, OnMachine, Verdict
 from zvonar.line.keypad import Keypad
-from zvonar.line.line import AlreadyExists, Arrival, Dialled, GatewayLost, HungUp, Line, LineEnd
+from zvonar.line.line import AlreadyExists, Arrival, Dialled, GatewayLost, Line, LineEnd
 
 GREETING_SECONDS = 4.0  # of a machine, its beep included
 PROMPT_SECONDS = 2.0  # every clip lasts this long unless `durations` says otherwise
@@ -30,35 +29,30 @@ class FakeLine(Keypad):
         self.wanted = wanted
         self.leg: Leg = leg or wanted.leg
         self.answered_at: datetime | None = None
-        loop = asyncio.get_running_loop()
-        self._ringing: asyncio.Future[None] = loop.create_future()
+        self._rings = False
         self.joined: FakeLine | None = None  # whom it is connected to
         self.tones: list[bool] = []
-        self._answer: asyncio.Future[datetime] = loop.create_future()
-        self._bound = loop.call_later(
+        self._bound = asyncio.get_running_loop().call_later(
             wanted.max_seconds, lambda: self.finish(LineEnd(at=gateway.now(), hangup_cause=16))
         )
         self.clips: list[Path] = []
         self.recorded = False
 
     async def ringing(self) -> None:
-        either: set[asyncio.Future[Any]] = {self._ringing, self._answer, self._end}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not self._ringing.done() and not self._answer.done():
-            raise HungUp(self._end.result())
+        while not self._rings and self.answered_at is None:
+            self._check()
+            await self._stirred(None, "rings", "answered")
 
     async def answer(self) -> datetime:
         self._check()
         self.pick_up()
-        return self._answer.result()
+        return await self.answered()
 
     async def detect_machine(self, settings: MachineDetection) -> MachineReport:
         self._check()
         found = self._gateway.machines.get(self.wanted.phone[-1], Verdict.human)
         speaks = found is Verdict.machine and settings.on_machine is OnMachine.after_beep
-        await asyncio.wait(
-            {self._end}, timeout=settings.greeting / 1000 + (GREETING_SECONDS if speaks else 0)
-        )
+        await self._stirred(settings.greeting / 1000 + (GREETING_SECONDS if speaks else 0))
         self._check()
         return MachineReport(verdict=found, cause="FAKE")
 
@@ -72,22 +66,21 @@ class FakeLine(Keypad):
         self.joined, other.joined = other, self
 
     async def answered(self) -> datetime:
-        either: set[asyncio.Future[Any]] = {self._answer, self._end}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if self._answer.done():
-            return self._answer.result()
-        raise HungUp(self._end.result())
+        while self.answered_at is None:
+            self._check()
+            await self._stirred(None, "answered")
+        return self.answered_at
 
     async def play(self, clip: Path, *, interruptible: bool) -> str | None:
         self._check()
-        if interruptible and not self._keys.empty():
-            return self._keys.get_nowait()
+        if interruptible and self._keys:
+            return self._keys.popleft()
         self.clips.append(clip)
         lasts = self._gateway.durations.get(clip.name, PROMPT_SECONDS)
         asyncio.get_running_loop().call_later(lasts, self._gateway.heard, self)
         if interruptible:
             return await self.key(lasts)
-        await asyncio.wait({self._end}, timeout=lasts)
+        await self._stirred(lasts)
         self._check()
         return None
 
@@ -97,18 +90,18 @@ class FakeLine(Keypad):
 
     async def hang_up(self, *, cause: int = 16) -> LineEnd:
         self.finish(LineEnd(at=self._gateway.now(), hangup_cause=cause, by_us=True))
-        return self._end.result()
+        return await self.end()
 
     def ring(self) -> None:
         """It rings at the subscriber."""
-        if not self._ringing.done():
-            self._ringing.set_result(None)
+        self._rings = True
+        self._stir("rings")
 
     def pick_up(self) -> None:
         """The subscriber answers."""
         if self.ended is None and self.answered_at is None:
             self.answered_at = self._gateway.now()
-            self._answer.set_result(self.answered_at)
+            self._stir("answered")
 
     def press(self, keys: str) -> None:
         """The subscriber presses keys."""
@@ -119,7 +112,7 @@ class FakeLine(Keypad):
     def finish(self, end: LineEnd) -> None:
         """The line ends, from whichever side."""
         if self.ended is None:
-            self.ended = LineEnd(
+            ended = LineEnd(
                 at=end.at,
                 answered_at=self.answered_at,
                 hangup_cause=end.hangup_cause,
@@ -128,8 +121,8 @@ class FakeLine(Keypad):
                 by_us=end.by_us,
             )
             self._bound.cancel()
+            self._over(ended)
             self._gateway.over(self)
-            self._end.set_result(self.ended)
 
 
 class FakeGateway:

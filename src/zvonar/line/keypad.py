@@ -1,46 +1,72 @@
-"""What has the subscriber pressed? Keys in their order, waited for until the line ends."""
+"""What happens on a line? Keys in their order and the end, for whoever waits for either."""
 
 import asyncio
-from typing import Any
+from collections import deque
 
 from zvonar.line.line import HungUp, LineEnd
 
 MOST = 200  # keys that are kept for whoever asks for them; nobody types ahead that far by hand
+KEY = "key"  # what whoever waits may be stirred by, beside the end
 
 
 class Keypad:
-    """The half of a line that every gateway does alike: keys come by `_press`, the end by `_end`."""
+    """The half of a line that every gateway does alike: keys come by `_press`, the end by `_over`."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
         self.ended: LineEnd | None = None
-        self._end: asyncio.Future[LineEnd] = loop.create_future()
-        self._keys: asyncio.Queue[str] = asyncio.Queue()
+        self._keys: deque[str] = deque()
+        self._waiting: list[tuple[asyncio.Future[bool], tuple[str, ...]]] = []
 
     def _press(self, key: str) -> None:
-        if self._keys.qsize() < MOST:
-            self._keys.put_nowait(key)
+        if len(self._keys) < MOST:
+            self._keys.append(key)
+            self._stir(KEY)
+
+    def _over(self, end: LineEnd) -> None:
+        self.ended = end
+        self._stir(None)
+
+    def _stir(self, what: str | None) -> None:
+        """Wake those who wait for this; None: all of them, because it is over."""
+        for woken, wanted in self._waiting:
+            if (what is None or what in wanted) and not woken.done():
+                woken.set_result(True)
+
+    async def _stirred(self, seconds: float | None, *what: str) -> bool:
+        """Wait until the line ends, one of these happens, or the time is up; False for the last.
+
+        A future of one's own, woken by what happens: a wait for several of others' would take three turns of the loop.
+        """
+        if self.ended is not None:
+            return True
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[bool] = loop.create_future()
+        timer = None if seconds is None else loop.call_later(max(0.0, seconds), _time_is_up, woken)
+        waits = (woken, what)
+        self._waiting.append(waits)
+        try:
+            return await woken
+        finally:
+            self._waiting.remove(waits)
+            if timer is not None:
+                timer.cancel()
 
     async def end(self) -> LineEnd:
-        return await asyncio.shield(self._end)
+        while self.ended is None:
+            await self._stirred(None)
+        return self.ended
 
     async def key(self, timeout: float) -> str | None:
-        if not self._keys.empty():
-            return self._keys.get_nowait()
-        self._check()
-        pressed = asyncio.create_task(self._keys.get())
-        try:
-            either: set[asyncio.Future[Any]] = {pressed, self._end}
-            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if pressed.done():
-                return pressed.result()
-            if not self._keys.empty():
-                # Pressed in the same moment in which the line ended or time was up.
-                return self._keys.get_nowait()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while not self._keys:
             self._check()
-            return None
-        finally:
-            pressed.cancel()
+            if not await self._stirred(until - loop.time(), KEY):
+                break
+        if self._keys:  # also those of the very moment in which the line ended or time was up
+            return self._keys.popleft()
+        self._check()
+        return None
 
     async def digits(self, *, count: int, timeout: float, between: float, terminator: str = "#") -> str:
         collected = ""
@@ -54,3 +80,8 @@ class Keypad:
     def _check(self) -> None:
         if self.ended is not None:
             raise HungUp(self.ended)
+
+
+def _time_is_up(woken: asyncio.Future[bool]) -> None:
+    if not woken.done():
+        woken.set_result(False)

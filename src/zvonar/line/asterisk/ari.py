@@ -1,6 +1,7 @@
 """How do we talk to Asterisk? One WebSocket: requests and their answers, and the events of our application.
 
-Requests are REST carried over the WebSocket (Asterisk 22.5 and later), each with a deadline. Events go to
+Requests are REST carried over the WebSocket (Asterisk 22.5 and later). Whoever waits for an answer has a deadline; what
+cannot even be sent ends with the connection, whose pings find a silent Asterisk within two of them. Events go to
 whoever watches their channel. When the socket is lost, every open request fails as in doubt, the watchers are
 told, and the connection is made anew.
 """
@@ -22,6 +23,7 @@ from zvonar.line.line import GatewayInDoubt, GatewayLost
 log = structlog.get_logger(__name__)
 
 DEADLINE = 5.0  # seconds for one request; Asterisk answers in milliseconds
+_OVERDUE = 0.5  # seconds between looks for requests that are open beyond their deadlines
 _HEARTBEAT = 10.0  # seconds between pings; a silent Asterisk is found within two
 _RECONNECT = (0.1, 0.2, 0.5, 1.0)  # seconds; the last one repeats
 _REPLACED = 1.0  # seconds that another controller has the application before we take it back
@@ -108,7 +110,10 @@ class AriClient:
         self._headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
         self._app = app
         self._watchers: dict[str, Watcher] = {}
-        self._open: dict[str, asyncio.Future[Answer]] = {}
+        self._open: dict[
+            str, tuple[asyncio.Future[Answer], float]
+        ] = {}  # with the loop time of their deadlines
+        self._looking: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._connected = asyncio.Event()
@@ -123,6 +128,9 @@ class AriClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -136,6 +144,8 @@ class AriClient:
 
     async def ready(self, deadline: float) -> None:
         """Wait until connected; GatewayLost after `deadline` seconds."""
+        if self.connected:
+            return
         try:
             async with asyncio.timeout(deadline):
                 await self._connected.wait()
@@ -163,33 +173,45 @@ class AriClient:
 
         Raises GatewayLost when it was not sent, GatewayInDoubt when it was sent and not answered in time.
         """
+        number = f"{next(self._numbers)}"
+        message = _request(number, method, uri, query, body)
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[Answer] = loop.create_future()
+        self._open[number] = answered, loop.time() + deadline
+        if self._looking is None:
+            self._looking = loop.call_later(_OVERDUE, self._look_for_overdue)
+        try:
+            await self._send(message)
+            return await answered
+        finally:
+            self._open.pop(number, None)
+            if answered.done() and not answered.cancelled():
+                answered.exception()  # looked at, also where it could not even be sent
+
+    async def tell(self, method: str, uri: str, *, query: dict[str, str] | None = None) -> None:
+        """A request whose answer nobody waits for. Asterisk does what comes over one WebSocket one after the other.
+
+        Raises GatewayLost when it was not sent, GatewayInDoubt when nobody knows.
+        """
+        await self._send(_request(f"{next(self._numbers)}", method, uri, query, None))
+
+    def _look_for_overdue(self) -> None:
+        """Give up what is open beyond its deadline. One timer for all: nearly every request is answered at once."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for answered, deadline in self._open.values():
+            if deadline <= now and not answered.done():
+                answered.set_exception(GatewayInDoubt("It did not answer in time."))
+        self._looking = loop.call_later(_OVERDUE, self._look_for_overdue) if self._open else None
+
+    async def _send(self, message: str) -> None:
         socket = self._socket
         if socket is None or socket.closed:
             raise GatewayLost()
-        number = f"{next(self._numbers)}"
-        message: dict[str, Any] = {
-            "type": "RESTRequest",
-            "request_id": number,
-            "method": method,
-            "uri": uri,
-        }
-        if query:
-            message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
-        if body is not None:
-            message["content_type"] = "application/json"
-            message["message_body"] = _encode(body).decode()
-        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._open[number] = answered
         try:
-            async with asyncio.timeout(deadline):
-                await socket.send_str(_encode(message).decode())
-                return await answered
-        except TimeoutError:
-            raise GatewayInDoubt("It did not answer in time.") from None
+            await socket.send_str(message)
         except (ConnectionError, aiohttp.ClientError):
             raise GatewayInDoubt() from None
-        finally:
-            self._open.pop(number, None)
 
     async def _stay_connected(self) -> None:
         tries = 0
@@ -232,10 +254,10 @@ class AriClient:
                     log.exception("ari.unreadable_event")
                     continue
                 if event.type == "RESTResponse":
-                    answered = self._open.get(event.request_id)
-                    if answered is not None and not answered.done():
+                    opened = self._open.get(event.request_id)
+                    if opened is not None and not opened[0].done():
                         body = (event.message_body or "").encode()
-                        answered.set_result(Answer(status=event.status_code, body=body))
+                        opened[0].set_result(Answer(status=event.status_code, body=body))
                 elif event.type == "ApplicationReplaced":
                     log.warning("ari.replaced")
                     return True
@@ -253,6 +275,22 @@ class AriClient:
             self.lost_at = datetime.now(UTC)
         self._socket = None
         self._connected.clear()
-        for answered in self._open.values():
+        for answered, _ in self._open.values():
             if not answered.done():
                 answered.set_exception(GatewayInDoubt())
+
+
+def _request(number: str, method: str, uri: str, query: dict[str, str] | None, body: Any) -> str:
+    """A request as it goes over the WebSocket."""
+    message: dict[str, Any] = {
+        "type": "RESTRequest",
+        "request_id": number,
+        "method": method,
+        "uri": uri,
+    }
+    if query:
+        message["query_strings"] = [{"name": name, "value": value} for name, value in query.items()]
+    if body is not None:
+        message["content_type"] = "application/json"
+        message["message_body"] = _encode(body).decode()
+    return _encode(message).decode()

@@ -1,4 +1,4 @@
-"""What is one channel of Asterisk, as a line? Events in, futures and a queue of keys out."""
+"""What is one channel of Asterisk, as a line? Events in, whoever waits for them woken."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from zvonar.core.leg import Leg
 from zvonar.core.machine import MachineDetection, OnMachine, Verdict
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient, Event
-from zvonar.line.keypad import Keypad
-from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, HungUp, Line, LineEnd
+from zvonar.line.keypad import KEY, Keypad
+from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, Line, LineEnd
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,14 @@ _LISTENED = 10.0  # seconds beyond all that a detector may listen, until its ver
 _RINGS = ("RINGING", "PROGRESS", "PROCEEDING")  # 180 and 183; some networks never say 180
 # ms. Asterisk stretches a key to 80 and the pause after it to 45 (main/channel.c); nobody sends pauses below 30.
 _SHORTEST_KEY, _SHORTEST_PAUSE = 80, 30
+# What whoever waits for it is stirred by, beside keys and the end.
+_ENTERED, _RANG, _ANSWERED, _PLAYED, _VERDICT = (
+    "entered",
+    "rang",
+    "answered",
+    "played",
+    "verdict",
+)
 _TIMEOUT = 32  # AST_SOFTHANGUP_TIMEOUT, which a ChannelHangupRequest gives as its cause when time ran out
 
 
@@ -91,7 +99,7 @@ class Records(Protocol):
 
 
 class AsteriskLine(Keypad):
-    """One channel. Events arrive by `_on`; whoever waits is woken by futures and the key queue."""
+    """One channel. Events arrive by `_on`; whoever waits is woken by what happens."""
 
     def __init__(self, gateway: Records, leg: Leg) -> None:
         super().__init__()
@@ -100,13 +108,14 @@ class AsteriskLine(Keypad):
         self.leg = leg
         self.answered_at: datetime | None = None
         self._told: dict[str, tuple[int, datetime]] = {}  # by key, the last that was told once
-        loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[datetime] = loop.create_future()
-        self._entered: asyncio.Future[None] = loop.create_future()  # the channel is ours to command
-        self._ringing: asyncio.Future[None] = loop.create_future()
-        self._verdict: asyncio.Future[list[str]] | None = None  # while somebody listens for a machine
+        self._has_entered = False  # the channel is ours to command
+        self._has_rung = False
+        self._detects = False  # somebody listens for a machine
+        self._verdict: list[str] = []
         self._bridge: str | None = None  # in which we have joined it to another
-        self._playbacks: dict[str, asyncio.Future[str]] = {}
+        self._playbacks: dict[
+            str, str
+        ] = {}  # what became of those that somebody waits for; empty while they play
         self._left_dial_bridge = False
         self._started: set[str] = set()  # playbacks that Asterisk has confirmed
         self._played = 0
@@ -121,20 +130,18 @@ class AsteriskLine(Keypad):
     # What scripts use.
 
     async def ringing(self) -> None:
-        either: set[asyncio.Future[Any]] = {self._ringing, self._answer, self._end}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not self._ringing.done() and not self._answer.done():
-            raise HungUp(self._end.result())
+        while not self._has_rung and self.answered_at is None:
+            self._check()
+            await self._stirred(None, _RANG, _ANSWERED)
 
     async def answered(self) -> datetime:
-        either: set[asyncio.Future[Any]] = {self._answer, self._end}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not self._answer.done():
-            raise HungUp(self._end.result())
+        while self.answered_at is None:
+            self._check()
+            await self._stirred(None, _ANSWERED)
         if not self._left_dial_bridge:
             self._left_dial_bridge = True
             await self._leave_dial_bridge()
-        return self._answer.result()
+        return self.answered_at
 
     async def answer(self) -> datetime:
         self._check()
@@ -142,30 +149,28 @@ class AsteriskLine(Keypad):
         answer = await self._ask("POST", f"channels/{self.leg}/answer")
         if not answer.ok:
             await self._refused(f"It would not answer: {answer.status}.")
-        self.answered_since(datetime.now(UTC))
-        return self._answer.result()
+        now = datetime.now(UTC)
+        self.answered_since(now)
+        return self.answered_at or now
 
     async def _leave_dial_bridge(self) -> None:
         """Get out of the one bridge in which Asterisk keeps every channel that was created and dialled.
 
         With hundreds of channels in it, each of its operations waits for all of them. Going through a bridge of
-        ours is the way out; where that fails the call goes on inside.
+        ours is the way out; where that fails the call goes on inside. Whatever is asked for next comes after it.
         """
         with contextlib.suppress(GatewayLost, GatewayInDoubt):
             query = {"channel": str(self.leg)}
-            entered = await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/addChannel", query=query)
-            if entered.ok:
-                await self._ari.request("POST", f"bridges/{EXIT_BRIDGE}/removeChannel", query=query)
+            for what in ("addChannel", "removeChannel"):
+                await self._ari.tell("POST", f"bridges/{EXIT_BRIDGE}/{what}", query=query)
 
     async def play(self, clip: Path, *, interruptible: bool) -> str | None:
         self._check()
-        if interruptible and not self._keys.empty():
-            return self._keys.get_nowait()
+        if interruptible and self._keys:
+            return self._keys.popleft()
         self._played += 1
         playback = f"{self.leg}-{self._played}"
-        finished: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._playbacks[playback] = finished
-        key: asyncio.Task[str] | None = None
+        self._playbacks[playback] = ""
         try:
             answer = await self._ask(
                 "POST",
@@ -175,20 +180,15 @@ class AsteriskLine(Keypad):
             if not answer.ok:
                 await self._refused(f"It would not play: {answer.status}.")
             self._started.add(playback)
-            waits: set[asyncio.Future[Any]] = {finished, self._end}
-            if interruptible:
-                key = asyncio.create_task(self._keys.get())
-                waits.add(key)
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if key is not None and key.done():
-                pressed = key.result()
-                if not finished.done() and not self._end.done():
-                    # Beside what follows, which is not made to wait for the answer; but it is asked for first.
-                    self._gateway.begin(self._stop(playback))
-                    await asyncio.sleep(0)
-                return pressed
+            stirs = (_PLAYED, KEY) if interruptible else (_PLAYED,)
+            while not self._playbacks[playback] and self.ended is None and not (interruptible and self._keys):
+                await self._stirred(None, *stirs)
+            if interruptible and self._keys:
+                if not self._playbacks[playback] and self.ended is None:
+                    await self._stop(playback)
+                return self._keys.popleft()
             self._check()
-            if finished.result() == "failed":
+            if self._playbacks[playback] == "failed":
                 await self._refused("It could not play the clip.")
             return None
         except asyncio.CancelledError:
@@ -197,13 +197,11 @@ class AsteriskLine(Keypad):
         finally:
             self._playbacks.pop(playback, None)
             self._started.discard(playback)
-            if key is not None and not key.done():
-                key.cancel()
 
     async def _stop(self, playback: str) -> None:
         """Whoever waited for it does so no longer; nobody needs to hear the rest."""
         with contextlib.suppress(GatewayLost, GatewayInDoubt):
-            await self._ari.request("DELETE", f"playbacks/{playback}")
+            await self._ari.tell("DELETE", f"playbacks/{playback}")
 
     async def start_recording(self, *, sides: bool = True) -> None:
         self._check()
@@ -219,11 +217,13 @@ class AsteriskLine(Keypad):
     async def _record(self, what: str, *, spy: str, name: str) -> None:
         # A channel plays or records, one at a time; a snoop beside it hears both directions meanwhile. One that
         # is there already goes on from before our controller changed.
-        entered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entered = False
 
         def hears(event: Event) -> None:
-            if event.type == "StasisStart" and not entered.done():
-                entered.set_result(None)
+            nonlocal entered
+            if event.type == "StasisStart":
+                entered = True
+                self._stir(snoop)
             elif event.type == "RecordingFailed":
                 log.warning("line.recording_failed", leg=str(self.leg))
 
@@ -232,8 +232,8 @@ class AsteriskLine(Keypad):
         answer = await self._ask("POST", f"channels/{self.leg}/snoop/{snoop}", query={"spy": spy, "app": APP})
         known = not answer.ok and (await self._ask("GET", f"channels/{snoop}")).ok
         if answer.ok:
-            either: set[asyncio.Future[Any]] = {entered, self._end}
-            await asyncio.wait(either, timeout=_ENTER, return_when=asyncio.FIRST_COMPLETED)
+            if not entered:
+                await self._stirred(_ENTER, snoop)
             self._check()
         if answer.ok or known:
             answer = await self._ask(
@@ -260,7 +260,7 @@ class AsteriskLine(Keypad):
             query = {"variable": name, "value": value}
             if not (answer := await self._ask("POST", f"channels/{self.leg}/variable", query=query)).ok:
                 await self._refused(f"It would not set a variable: {answer.status}.")
-        self._verdict = asyncio.get_running_loop().create_future()
+        self._detects, self._verdict = True, []
         try:
             answer = await self._ask(
                 "POST", f"channels/{self.leg}/continue", query={"context": MACHINE, "extension": "s"}
@@ -268,14 +268,13 @@ class AsteriskLine(Keypad):
             if not answer.ok:
                 await self._refused(f"It would not listen: {answer.status}.")
             patience = settings.total_time / 1000 + _LISTENED + (settings.beep_wait if beep else 0)
-            either: set[asyncio.Future[Any]] = {self._verdict, self._end}
-            await asyncio.wait(either, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            back = not self._detects or await self._stirred(patience, _VERDICT)
             self._check()
-            if not self._verdict.done():
+            if not back:
                 raise GatewayRefused("It did not come back from listening.")
-            status, cause, *_ = [*self._verdict.result(), "", ""]
+            status, cause, *_ = [*self._verdict, "", ""]
         finally:
-            self._verdict = None
+            self._detects = False
         known = {"HUMAN": Verdict.human, "MACHINE": Verdict.machine}
         return MachineReport(verdict=known.get(status, Verdict.unknown), cause=cause[:80] or None)
 
@@ -306,16 +305,16 @@ class AsteriskLine(Keypad):
                     "DELETE", f"channels/{self.leg}", query={"reason_code": str(cause)}
                 )
                 # Where it is gone, its ChannelDestroyed is on the way, or was lost with a connection.
-                await asyncio.wait({self._end}, timeout=_END_FOLLOWS if answer.status == 404 else _HANG_UP)
+                await self._stirred(_END_FOLLOWS if answer.status == 404 else _HANG_UP)
                 await self.resync()
                 break
             except (GatewayLost, GatewayInDoubt):
                 # It went away meanwhile; asking again does no harm.
-                await asyncio.wait({self._end}, timeout=_PAUSE)
+                await self._stirred(_PAUSE)
         if self.ended is None:
             self._vanish(now)
             await self._gateway.discard(self.leg)
-        return self._end.result()
+        return await self.end()
 
     # What the gateway tells.
 
@@ -329,26 +328,28 @@ class AsteriskLine(Keypad):
 
     async def _refused(self, reason: str) -> NoReturn:
         """A channel that is being hung up refuses first and reports its end a moment later."""
-        await asyncio.wait({self._end}, timeout=_END_FOLLOWS)
+        await self._stirred(_END_FOLLOWS)
         self._check()
         raise GatewayRefused(reason)
 
     def _on(self, event: Event) -> None:
         match event.type:
             case "StasisStart" if event.args[:1] == [MACHINE]:
-                if self._verdict is not None and not self._verdict.done():
-                    self._verdict.set_result(event.args[1:])
-            case "StasisStart" if not self._entered.done():
-                self._entered.set_result(None)
+                if self._detects:
+                    self._detects, self._verdict = False, event.args[1:]
+                    self._stir(_VERDICT)
+            case "StasisStart":
+                self._has_entered = True
+                self._stir(_ENTERED)
             case "ChannelDtmfReceived":
                 if not self._is_told_again(event):
                     self._press(event.digit)
             case "Dial" if event.dialstatus == "ANSWER":
                 self.answered_since(event.at)
             case "PlaybackFinished" if event.playback is not None:
-                finished = self._playbacks.get(event.playback.id)
-                if finished is not None and not finished.done():
-                    finished.set_result(event.playback.state)
+                if event.playback.id in self._playbacks:
+                    self._playbacks[event.playback.id] = event.playback.state or "done"
+                    self._stir(_PLAYED)
             case "Dial" | "ChannelStateChange":
                 self._no_doubt()
                 if event.dialstatus in _RINGS or (
@@ -392,9 +393,7 @@ class AsteriskLine(Keypad):
 
     async def entered(self, deadline: float) -> None:
         """Wait until the channel is in our application: before that it would refuse to dial."""
-        either: set[asyncio.Future[Any]] = {self._entered, self._end}
-        await asyncio.wait(either, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
-        if not self._entered.done() and self.ended is None:
+        if not self._has_entered and not await self._stirred(deadline, _ENTERED):
             raise GatewayInDoubt("Its channel did not enter the application.")
 
     def doubt(self, ring_timeout: float) -> None:
@@ -415,15 +414,15 @@ class AsteriskLine(Keypad):
 
     def rings(self) -> None:
         """It rings at the callee."""
-        if not self._ringing.done():
-            self._ringing.set_result(None)
+        self._has_rung = True
+        self._stir(_RANG)
 
     def answered_since(self, at: datetime) -> None:
         """The callee answered then."""
         self._no_doubt()
         if self.answered_at is None:
             self.answered_at = at
-            self._answer.set_result(at)
+            self._stir(_ANSWERED)
 
     def _vanish(self, at: datetime) -> None:
         """It is gone, and nobody knows how. It was there until `at`, or until Asterisk was lost."""
@@ -434,8 +433,7 @@ class AsteriskLine(Keypad):
 
     def _finish(self, end: LineEnd) -> None:
         if self.ended is None:
-            self.ended = end
-            self._end.set_result(end)
+            self._over(end)
             self._gateway.forget(self)
             if self._bridge is not None:
                 self._gateway.begin(self._dissolve(self._bridge))
@@ -467,10 +465,10 @@ class AsteriskLine(Keypad):
             elif state != "Down":
                 self._no_doubt()
             for playback in list(self._started):
-                finished = self._playbacks[playback]
                 over = (await self._ari.request("GET", f"playbacks/{playback}")).status == 404
-                if over and not finished.done():
-                    finished.set_result("done")
+                if over and self._playbacks.get(playback) == "":
+                    self._playbacks[playback] = "done"
+                    self._stir(_PLAYED)
 
 
 def end_of(facts: cel.ChannelFacts) -> LineEnd:
