@@ -7,6 +7,7 @@ import pytest
 
 from zvonar.dialer import engine
 from zvonar.dialer.gathering import MOST, Gathering
+from zvonar.store.db import StoreUnavailable
 
 from . import virtual
 
@@ -18,14 +19,15 @@ class Store:
         self.commits: list[list[int]] = []
         self.refused = set(refused)
 
-    async def commit(self, facts: Sequence[int]) -> None:
+    async def commit(self, facts: Sequence[int]) -> Sequence[str]:
         await asyncio.sleep(0.01)
         if self.refused & set(facts):
             raise LookupError
         self.commits.append(list(facts))
+        return [str(fact) for fact in facts]
 
-    def gathering(self) -> Gathering[int]:
-        return Gathering(self.commit, seconds=0.1)
+    def gathering(self, seconds: float = 0.1) -> Gathering[int, str]:
+        return Gathering(self.commit, seconds=lambda: seconds)
 
 
 def test_facts_of_one_moment_are_one_commit_and_later_ones_another() -> None:
@@ -65,6 +67,59 @@ def test_facts_of_two_keys_are_two_commits() -> None:
     assert sorted(store.commits) == [[0, 2], [1, 3]]
 
 
+def test_each_fact_gets_the_answer_that_is_its_own() -> None:
+    store = Store()
+
+    async def work() -> None:
+        gathering = store.gathering()
+        assert await asyncio.gather(*(gathering.add(number) for number in (3, 1, 2))) == ["3", "1", "2"]
+
+    virtual.run(work())
+
+
+def test_the_last_of_so_many_waits_for_no_other() -> None:
+    store = Store()
+
+    async def work() -> None:
+        gathering, loop = store.gathering(), asyncio.get_running_loop()
+        began = loop.time()
+        early = [asyncio.create_task(gathering.add(number, key="a", of=3)) for number in (1, 2)]
+        await asyncio.sleep(0.05)
+        await gathering.add(3, key="a", of=3)
+        assert loop.time() - began == pytest.approx(0.06)
+        await asyncio.gather(*early)
+        # One of them alone waits for the others no longer than for anybody; and alone by its own word not at all.
+        await gathering.add(4, key="b", of=2)
+        assert loop.time() - began == pytest.approx(0.17)
+        await gathering.add(5, key="c", of=1)
+        assert loop.time() - began == pytest.approx(0.18)
+
+    virtual.run(work())
+    assert store.commits == [[1, 2, 3], [4], [5]]
+
+
+def test_without_patience_only_what_comes_at_the_same_moment_goes_together() -> None:
+    store = Store()
+
+    async def work() -> None:
+        gathering, loop = store.gathering(0.0), asyncio.get_running_loop()
+        slot = loop.create_future()
+
+        async def waits(number: int) -> None:
+            await asyncio.shield(slot)
+            await gathering.add(number)
+
+        waiting = [asyncio.create_task(waits(number)) for number in range(3)]
+        await asyncio.sleep(1)
+        slot.set_result(None)
+        await asyncio.gather(*waiting)
+        assert loop.time() == pytest.approx(1.01)
+        await gathering.add(3)
+
+    virtual.run(work())
+    assert store.commits == [[0, 1, 2], [3]]
+
+
 def test_one_that_is_given_up_takes_no_other_along() -> None:
     store = Store()
 
@@ -93,6 +148,44 @@ def test_one_that_is_refused_spoils_no_other() -> None:
 
     virtual.run(work())
     assert store.commits == [[1], [3]]
+
+
+def test_a_store_that_is_away_is_asked_once_for_all() -> None:
+    asked = 0
+
+    async def away(facts: Sequence[int]) -> Sequence[str]:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(10)
+        raise StoreUnavailable
+
+    async def work() -> None:
+        gathering = Gathering[int, str](away, seconds=lambda: 0.1)
+        came = await asyncio.gather(*(gathering.add(number) for number in range(3)), return_exceptions=True)
+        assert [type(one) for one in came] == [StoreUnavailable] * 3
+        assert asyncio.get_running_loop().time() == pytest.approx(10.1)
+
+    virtual.run(work())
+    assert asked == 1
+
+
+def test_a_wish_of_somebody_who_is_gone_is_none_and_a_fact_remains() -> None:
+    store = Store()
+
+    async def work(wishes: bool) -> None:
+        gathering = Gathering[int, str](store.commit, seconds=lambda: 0.1, wishes=wishes)
+        gone, alone = (asyncio.create_task(gathering.add(number, key=number)) for number in (1, 2))
+        stays = asyncio.create_task(gathering.add(3, key=1))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        alone.cancel()
+        await stays
+        await asyncio.sleep(0.1)
+
+    virtual.run(work(wishes=True))
+    assert store.commits == [[3]]
+    virtual.run(work(wishes=False))
+    assert sorted(store.commits[1:]) == [[1, 3], [2]]
 
 
 def test_a_flood_is_committed_in_parts() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,110 @@ def test_who_cannot_go_over_any_trunk_is_told_at_once_and_when_the_last_one_goes
         routes.release(held)
 
     virtual.run(work())
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(1, 1), (10, 1), (15, 2), (30, 3), (50, 4), (100, 8)])
+def test_what_is_due_within_a_moment_goes_together_and_none_of_it_late(rate: int, at_once: int) -> None:
+    async def work() -> list[float]:
+        routes, loop = Routes(), asyncio.get_running_loop()
+        routes.renew([trunk(1, calls_per_second=Decimal(rate))])
+        went: list[float] = []
+
+        async def caller() -> None:
+            await routes.slot(call(1))
+            went.append(loop.time())
+
+        await asyncio.gather(*(caller() for _ in range(at_once * 20)))
+        return went
+
+    went = virtual.run(work())
+    groups = Counter(round(at - went[0], 6) for at in went)
+    assert set(groups.values()) == {at_once}
+    assert list(groups) == pytest.approx([number * at_once / rate for number in range(20)], abs=1.1e-3)
+    # Ahead of its turn by less than a tenth of a second, and behind by no more than a tick.
+    for number, at in enumerate(went):
+        assert -0.07 - 1e-6 <= at - went[0] - number / rate <= 1.1e-3
+
+
+@pytest.mark.parametrize("late", [0.003, 0.01, 0.04])
+@pytest.mark.parametrize("rate", [10, 30, 100])
+def test_late_timers_cost_no_placement(rate: int, late: float) -> None:
+    async def work() -> float:
+        routes, loop = Routes(), asyncio.get_running_loop()
+        routes.renew([trunk(1, calls_per_second=Decimal(rate))])
+        slots = [asyncio.create_task(routes.slot(call(1))) for _ in range(rate * 10)]
+        began = loop.time()
+        await asyncio.gather(*slots)
+        return loop.time() - began
+
+    assert virtual.run(work(), late=late) == pytest.approx(10, abs=0.2)
+
+
+@pytest.mark.parametrize("rate", [7, 30, 300])
+def test_a_loop_that_knows_but_milliseconds_gets_everybody_over(rate: int) -> None:
+    async def work() -> int:
+        routes = Routes()
+        routes.renew([trunk(1, calls_per_second=Decimal(rate))])
+        async with asyncio.timeout(90):
+            return len(await asyncio.gather(*(routes.slot(call(1)) for _ in range(5 + rate // 10))))
+
+    assert uvloop.run(work()) == 5 + rate // 10
+
+
+def test_strangers_to_a_trunk_hold_up_nobody_and_a_moment_is_no_reason_for_the_next_trunk() -> None:
+    async def work() -> list[tuple[int, float]]:
+        routes, loop = Routes(), asyncio.get_running_loop()
+        routes.renew(
+            [
+                trunk(1, calls_per_second=Decimal(40)),
+                trunk(2, calls_per_second=Decimal(40)),
+                trunk(3, trial=True, max_channels=1),
+            ]
+        )
+        await routes.slot(call(2, trial=True))
+        strangers = [asyncio.create_task(routes.slot(call(2, trial=True))) for _ in range(20)]
+        went: list[tuple[int, float]] = []
+        for _ in range(5):
+            route = await routes.slot(call(1))
+            went.append((route.trunk.trunk_id, loop.time()))
+            await asyncio.sleep(0.03)
+        pair = await asyncio.gather(*(routes.slot(call(1)) for _ in range(2)))
+        went += [(route.trunk.trunk_id, loop.time()) for route in pair]
+        for stranger in strangers:
+            stranger.cancel()
+        await asyncio.gather(*strangers, return_exceptions=True)
+        return went
+
+    went = virtual.run(work())
+    assert [trunk_id for trunk_id, _ in went] == [1] * 7
+    assert [at for _, at in went] == pytest.approx([0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.15], abs=0.03)
+
+
+def test_who_waits_alone_waits_for_nobody_and_few_channels_for_no_more() -> None:
+    async def work() -> tuple[list[float], list[float]]:
+        loop = asyncio.get_running_loop()
+        alone: list[float] = []
+        routes = Routes()
+        routes.renew([trunk(1, calls_per_second=Decimal(30))])
+        for _ in range(6):  # each comes once the one before it has gone
+            await routes.slot(call(1))
+            alone.append(loop.time())
+        narrow: list[float] = []
+        routes = Routes()
+        routes.renew([trunk(1, calls_per_second=Decimal(30), max_channels=1)])
+
+        async def caller() -> None:
+            route = await routes.slot(call(1))
+            narrow.append(loop.time())
+            await asyncio.sleep(0.5)
+            routes.release(route)
+
+        await asyncio.gather(*(caller() for _ in range(4)))
+        return alone, narrow
+
+    alone, narrow = virtual.run(work())
+    assert [at - alone[0] for at in alone] == pytest.approx([0, 0, 0, 1 / 30, 2 / 30, 3 / 30], abs=1.1e-3)
+    assert [at - narrow[0] for at in narrow] == pytest.approx([0, 0.5, 1, 1.5], abs=1.1e-3)
 
 
 def test_who_stops_waiting_leaves_his_slot_to_the_next() -> None:

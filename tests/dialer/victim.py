@@ -65,13 +65,23 @@ def set_trap(orders: Orders) -> None:
     before, call_id = when == "before", orders.call_id
     match what:
         case "place":
-            around(legs, "place", lambda _db, wanted, **_: wanted.call_id == call_id, before=before)
+            around(
+                legs,
+                "place_all",
+                lambda _db, all, **_: any(one.call_id == call_id for one in all),
+                before=before,
+            )
         case "create":
             around(AsteriskGateway, "create", lambda _, wanted: wanted.leg.call_id == call_id, before=before)
         case "dial":
             around(AsteriskGateway, "dial", lambda _, line, **__: line.leg.call_id == call_id, before=before)
         case "mark_dialled":
-            around(legs, what, lambda *_, leg, **__: leg.call_id == call_id, before=before)
+            around(
+                legs,
+                "mark_all_dialled",
+                lambda _db, all, **_: any(one.leg.call_id == call_id for one in all),
+                before=before,
+            )
         case "mark_answered":
             around(
                 legs, what, lambda _db, told: any(one.leg.call_id == call_id for one in told), before=before

@@ -17,24 +17,25 @@ class NothingWillHappen(Exception):
 class _Jump(selectors.DefaultSelector):
     """Never sleeps: where a selector would, time passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, late: float) -> None:
         super().__init__()
         self.seconds = 0.0
+        self._late = late
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if not ready:
             if timeout is None:
                 raise NothingWillHappen()
-            self.seconds += max(0.0, timeout)
+            self.seconds += timeout + self._late if timeout > 0 else 0.0
         return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop on virtual time, from zero."""
+    """An event loop on virtual time, from zero; all its timers are late by as much."""
 
-    def __init__(self) -> None:
-        self._jump = _Jump()
+    def __init__(self, late: float = 0.0) -> None:
+        self._jump = _Jump(late)
         super().__init__(self._jump)
 
     def time(self) -> float:
@@ -47,7 +48,7 @@ def now() -> datetime:
     return BEGINNING + timedelta(seconds=asyncio.get_running_loop().time())
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
+def run(work: Coroutine[Any, Any, Result], *, late: float = 0.0) -> Result:
     """Run a coroutine on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(late)) as runner:
         return runner.run(work)

@@ -18,11 +18,11 @@ class Pacer(Struct, kw_only=True):
     burst: int = 1  # placements that may come at once after a silence
     slot: float = float("-inf")  # theoretical arrival time of the next placement
 
-    def delay(self, now: float) -> float:
-        """Seconds until a placement is allowed; 0 when it is allowed now."""
+    def delay(self, now: float, *, together: int = 1) -> float:
+        """Seconds until a placement is allowed, or as many as may come at once; 0 when that is now."""
         if self.per_second <= 0:
             return 0.0
-        tolerance = (self.burst - 1) / self.per_second
+        tolerance = (self.burst - min(together, self.burst)) / self.per_second
         wait = self.slot - tolerance - now
         return wait if wait > _TICK else 0.0
 

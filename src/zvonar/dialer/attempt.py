@@ -20,7 +20,7 @@ from zvonar.core.result import Outcome, ScriptResult, goes_to_next_leg
 from zvonar.core.script import ScriptReport, put_through
 from zvonar.dialer import meters
 from zvonar.dialer.book import Book
-from zvonar.dialer.gathering import Gathering
+from zvonar.dialer.commits import Commits, Together
 from zvonar.dialer.plan import MARGIN, Plan, guarded, outcome_of, retry_policy, unanswered, weighed
 from zvonar.dialer.routes import NoCallerId, NoRoute, OwnNumber, Route, Routes
 from zvonar.dialer.run import Switchboard, run
@@ -41,23 +41,14 @@ from zvonar.line.line import (
 from zvonar.store import legs, reactions
 from zvonar.store.db import Database, StoreUnavailable
 from zvonar.store.epochs import Fenced
-from zvonar.store.legs import Answered, LegEnd, LiveLeg, Placement, Refusal
+from zvonar.store.legs import Answered, LegEnd, LiveLeg, Marked, Placement, Refusal
 
 log = structlog.get_logger(__name__)
 
 _NEXT_LEG = 10.0  # seconds that a failed leg waits for a slot of another trunk
-_SOON = (
-    0.01,
-    0.02,
-    0.04,
-    0.08,
-    0.16,
-    0.32,
-)  # seconds until a placement is tried again that only lacked a slot
-_GATHER = 0.1  # seconds for which ends are gathered: nothing waits for them but the trunk's channel
-_GATHER_ANSWERS = 0.3  # seconds for which answers are: only calls that are over sooner wait for them
+# Seconds until a placement is tried again that only lacked a slot.
+_SOON = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 _WITHOUT_GATEWAY = 10.0  # seconds that a placed leg waits for its channel until it is taken back
-_WITHOUT_STORE = 10.0  # seconds that a channel waits for the commit that allows its INVITE
 
 
 _Served = tuple[LineEnd, ScriptReport]
@@ -69,6 +60,7 @@ class _Placed(Struct, frozen=True, kw_only=True):
     route: Route
     leg: LegId
     caller_id: str | None
+    together: Together
 
 
 class Second(Struct, frozen=True, kw_only=True):
@@ -118,14 +110,7 @@ class Attempts:
         self._now = now
         self._ears = ears
         self._transfers = Transfers(db, gateway, routes, book, epoch=epoch, now=now)
-        self._answers = Gathering[Answered](
-            lambda answered: db.patiently(lambda: legs.mark_answered(db, answered), what="answered"),
-            seconds=_GATHER_ANSWERS,
-        )
-        self._ends = Gathering[LegEnd](
-            lambda ended: db.patiently(lambda: legs.end_all(db, ended, now=now()), what="record"),
-            seconds=_GATHER,
-        )
+        self._commits = Commits(db, epoch=epoch, now=now)
 
     async def make(self, plan: Plan, *, since: float, placed: Callable[[], None]) -> None:
         """One attempt of a leased call, on as many legs as it takes.
@@ -160,13 +145,22 @@ class Attempts:
         self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
     ) -> None:
         """See an attempt through to its end, from its present leg on."""
+        self._commits.up += 1
+        try:
+            await self._carry_on(plan, leg, route, served)
+        finally:
+            self._commits.up -= 1
+
+    async def _carry_on(
+        self, plan: Plan, leg: LegId, route: Route | None, served: Coroutine[None, None, _Served]
+    ) -> None:
         tried: set[int] = set()
         while True:
             try:
                 end, report = await served
                 if report.result is not ScriptResult.none or not _goes_on(end):
                     # While the channel is ours: the store frees it with the record, and until then would refuse it.
-                    await self.record(plan, leg, end, report)
+                    await self.record(plan, leg, end, report, scarce=route is not None and route.full)
                     return
             except _TakenBack:
                 return
@@ -183,9 +177,19 @@ class Attempts:
             served = self._dial(plan, onward)
 
     async def record(
-        self, plan: Plan, leg: LegId, end: LineEnd, report: ScriptReport, *, final: bool = True
+        self,
+        plan: Plan,
+        leg: LegId,
+        end: LineEnd,
+        report: ScriptReport,
+        *,
+        final: bool = True,
+        scarce: bool = False,
     ) -> None:
-        """End the leg in the store, with its money; with `final`, its attempt and call too."""
+        """End the leg in the store, with its money; with `final`, its attempt and call too.
+
+        `scarce`: its trunk has no other channel.
+        """
         outcome = weighed(outcome_of(end, report), plan)
         seconds = (end.at - end.answered_at).total_seconds() if end.answered_at else 0.0
         # We hang up at max_call_time; what the network takes to notice is not the customer's to pay.
@@ -208,7 +212,7 @@ class Attempts:
             facts=report.facts,
             next=after,
         )
-        await self._ends.add(ended, key=ended.account_id)
+        await self._commits.end(ended, scarce=scarce)
         if final:
             meters.attempts.labels(outcome.disposition, outcome.script_result).inc()
             await self._watch.heard(plan.campaign, leg.call_id, outcome)
@@ -267,7 +271,8 @@ class Attempts:
             if open_until is None:
                 raise WindowClosed()
             try:
-                leg = await legs.place(self._db, structs.replace(wanted, open_until=open_until), now=now)
+                asked = structs.replace(wanted, open_until=open_until)
+                leg, together = await self._commits.place(asked)
             except StoreUnavailable:
                 # Whether it was committed nobody heard; a placing leg that nobody dials must not stay.
                 await self._db.patiently(
@@ -283,7 +288,7 @@ class Attempts:
                 raise
             if isinstance(leg, LegId):
                 meters.legs_placed.labels(route.trunk.name).inc()
-                return _Placed(route=route, leg=leg, caller_id=caller_id)
+                return _Placed(route=route, leg=leg, caller_id=caller_id, together=together)
             meters.refusals.labels(leg).inc()
             # The guard's clock and the pacer's differ by moments; whoever lacks more than that asks for a new slot.
             pause = next(pauses, None) if leg in (Refusal.trunk_busy, Refusal.campaign_busy) else None
@@ -324,35 +329,24 @@ class Attempts:
             max_seconds=plan.settings.ring_timeout + plan.max_call_time + MARGIN,
         )
         try:
-            async with asyncio.timeout(_WITHOUT_GATEWAY):
-                line = await self._create(wanted)
+            line = await self._create(wanted)
         except GatewayRefused as exc:
             log.warning("leg.refused", leg=str(leg), reason=exc.detail)
             return LineEnd(at=self._now()), ScriptReport(result=ScriptResult.none)
         except TimeoutError:
             return await self._take_back(plan, leg)
-        try:
-            async with asyncio.timeout(_WITHOUT_STORE):
-                marked = await self._db.patiently(lambda: self._mark_dialled(plan, leg), what="dialled")
-        except TimeoutError:
-            return await self._take_back(plan, leg)
-        if not marked and not plan.hours.is_open(self._now()):
+        marked = await self._mark_dialled(plan, placed)
+        if marked is None or (not marked and not plan.hours.is_open(self._now())):
             return await self._take_back(plan, leg)
         if not marked:
             await self._gateway.discard(leg)
             raise Fenced()
         return await self._attend(plan, leg, line, ring_timeout=plan.settings.ring_timeout)
 
-    async def _mark_dialled(self, plan: Plan, leg: LegId) -> bool:
+    async def _mark_dialled(self, plan: Plan, placed: _Placed) -> bool | None:
         now = self._now()
-        return await legs.mark_dialled(
-            self._db,
-            account_id=plan.call.account_id,
-            leg=leg,
-            epoch=self._epoch,
-            open_until=plan.hours.open_until(now) or now,
-            now=now,
-        )
+        marked = Marked(plan.call.account_id, placed.leg, plan.hours.open_until(now) or now)
+        return await self._commits.mark_dialled(marked, placed.together)
 
     async def _take_back(self, plan: Plan, leg: LegId) -> _Served:
         """Undo a leg that could not be dialled in time: by now it may be too late for its call, or forbidden."""
@@ -373,14 +367,24 @@ class Attempts:
         return LineEnd(at=self._now()), ScriptReport(result=ScriptResult.none)
 
     async def _create(self, wanted: Dialled) -> Line:
-        """Create a channel, however often the gateway goes away meanwhile: nothing is sent by it."""
+        """Create a channel, however often the gateway goes away meanwhile: nothing is sent by it.
+
+        Raises TimeoutError.
+        """
+        until = asyncio.get_running_loop().time() + _WITHOUT_GATEWAY
+        try:
+            return await self._gateway.create(wanted)
+        except (AlreadyExists, GatewayLost, GatewayInDoubt):
+            async with asyncio.timeout_at(until):
+                return await self._create_again(wanted)
+
+    async def _create_again(self, wanted: Dialled) -> Line:
         while True:
             try:
-                return await self._gateway.create(wanted)
-            except AlreadyExists:
                 line = await self._gateway.adopt(wanted.leg)
-                if line is not None:
-                    return line
+                return line if line is not None else await self._gateway.create(wanted)
+            except AlreadyExists:
+                pass
             except (GatewayLost, GatewayInDoubt):
                 await asyncio.sleep(0.2)
 
@@ -429,7 +433,7 @@ class Attempts:
             end = await line.hang_up()
             if end.answered_at is not None:
                 at = end.answered_at
-                await self._answers.add(Answered(account_id=plan.call.account_id, leg=leg, at=at))
+                await self._commits.answered(Answered(account_id=plan.call.account_id, leg=leg, at=at))
         finally:
             answered.cancel()
             await asyncio.wait({answered})
@@ -440,16 +444,16 @@ class Attempts:
     async def _talk(self, plan: Plan, leg: LegId, line: Line) -> ScriptReport:
         answered_at = await line.answered()
         gone_by = (self._now() - answered_at).total_seconds()
+        # Beside the prompt, which waits for no disk.
+        told = self._commits.answered(Answered(account_id=plan.call.account_id, leg=leg, at=answered_at))
+        told.add_done_callback(_looked_at)
+        if not plan.script.nodes:
+            # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
+            await line.hang_up()
+            await told
+            return ScriptReport(result=ScriptResult.error)
         async with asyncio.TaskGroup() as group:
-            # Beside the prompt, which waits for no disk. A cancellation ends both.
-            group.create_task(
-                self._answers.add(Answered(account_id=plan.call.account_id, leg=leg, at=answered_at))
-            )
-            if not plan.script.nodes:
-                # Its prompts cannot be had any more: better a hang-up than a silence that is paid for.
-                await line.hang_up()
-                return ScriptReport(result=ScriptResult.error)
-            return await run(
+            report = await run(
                 line,
                 plan.script,
                 clips=plan.clips,
@@ -457,6 +461,8 @@ class Attempts:
                 record=plan.settings.record,
                 board=self._board(plan, leg, line, group),
             )
+        await told
+        return report
 
     async def _talk_on(self, plan: Plan, line: Line, second: Second) -> ScriptReport:
         """What is left of a call whose subscriber was put through by another dialer, which knew the rest."""
@@ -509,3 +515,9 @@ class Attempts:
 def _goes_on(end: LineEnd) -> bool:
     """Whether this end of a leg is one after which another trunk may do better."""
     return end.answered_at is None and not end.vanished and goes_to_next_leg(unanswered(end))
+
+
+def _looked_at(told: "asyncio.Future[None]") -> None:
+    """So that nobody complains of an error that nobody waited for."""
+    if not told.cancelled():
+        told.exception()

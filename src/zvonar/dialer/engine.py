@@ -33,10 +33,11 @@ from zvonar.store.epochs import Fenced
 
 log = structlog.get_logger(__name__)
 
-_LOOK = 1.0  # seconds between looks at campaigns and trunks when nobody notifies
+_LOOK = 1.0  # seconds between looks when nobody notifies; at trunks and accounts every other time
 _AHEAD = 1.0  # seconds' worth of placements to lease ahead of their slots
 _AHEAD_MIN = 10
 _AHEAD_MAX = 100
+_SOON = 0.05  # seconds from a call's end until its campaign is looked at again
 _PIECES = 10  # of a thousand calls of one campaign that are ended at one look
 _SWEEP = timedelta(seconds=10)  # between looks at campaigns in which nothing was dialled
 
@@ -72,6 +73,7 @@ class Dialer:
         self._ahead: Counter[int] = Counter()  # of these, leased and without a slot yet
         self._due: dict[int, float] = {}  # loop time until which a campaign had nothing due
         self._wake = asyncio.Event()
+        self._waking: asyncio.TimerHandle | None = None
         self._fenced = asyncio.Event()
         self._abandoned = asyncio.Event()
         self._maybe_done: set[int] = set()  # campaigns whose last call may have ended
@@ -103,6 +105,8 @@ class Dialer:
             await self._finish()
         finally:
             await _cancelled({*helpers, *self._tasks})
+            if self._waking is not None:
+                self._waking.cancel()
         if self._fenced.is_set():
             raise Fenced()
 
@@ -160,6 +164,8 @@ class Dialer:
 
     async def _lease_until(self, stop: asyncio.Event, helpers: Sequence[asyncio.Task[None]]) -> None:
         with _waiting_for(stop, self._fenced) as ends:
+            for end in ends:
+                end.add_done_callback(lambda _: self._wake.set())
             while not stop.is_set() and not self._fenced.is_set():
                 for helper in helpers:
                     if helper.done():
@@ -171,11 +177,12 @@ class Dialer:
                 except StoreUnavailable:
                     log.warning("dialer.waiting_for_store")
                     await asyncio.sleep(0.5)
-                waking = asyncio.create_task(self._wake.wait())
-                await asyncio.wait(
-                    {*ends, waking}, timeout=0 if full else _LOOK, return_when=asyncio.FIRST_COMPLETED
-                )
-                waking.cancel()
+                if full:
+                    await asyncio.sleep(0)
+                    continue
+                looking = asyncio.get_running_loop().call_later(_LOOK, self._wake.set)
+                await self._wake.wait()
+                looking.cancel()
 
     async def _lease(self) -> bool:
         """Lease what may be dialled soon; whether there is more at once."""
@@ -269,15 +276,13 @@ class Dialer:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         self._up[campaign_id] += 1
-        meters.lines.set(len(self._tasks))
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._up[campaign_id] -= 1
             if self._up[campaign_id] == 0:
                 self._maybe_done.add(campaign_id)
-            meters.lines.set(len(self._tasks))
-            self._wake.set()
+            self._wake_soon(campaign_id)
             if not task.cancelled() and (error := task.exception()) is not None:
                 if isinstance(error, Fenced):
                     self._fenced.set()
@@ -285,6 +290,19 @@ class Dialer:
                     log.error("dialer.call_failed", error=type(error).__name__, exc_info=error)
 
         task.add_done_callback(done)
+
+    def _wake_soon(self, campaign_id: int) -> None:
+        """A call is over. Where there are channels left nobody waits for one: some calls are leased ahead."""
+        campaign = self._book.campaigns.get(campaign_id)
+        most = campaign.settings.max_channels if campaign is not None else 0
+        if self._routes.free <= 1 or (most and self._up[campaign_id] + 1 >= most):
+            self._wake.set()
+        elif self._waking is None:
+            self._waking = asyncio.get_running_loop().call_later(_SOON, self._wake_now)
+
+    def _wake_now(self) -> None:
+        self._waking = None
+        self._wake.set()
 
     async def _listen(self) -> None:
         async for channel in self._db.notifications("zvonar_calls", "zvonar_campaigns"):
@@ -299,17 +317,21 @@ class Dialer:
         swept = hourly = datetime.min.replace(tzinfo=UTC)
         for half in itertools.count():
             await asyncio.sleep(_LOOK / 2)
+            meters.lines.set(len(self._tasks))
+            self._routes.tell()
             now = self._now()
             with _patience():
-                try:
-                    await self._check_fence()
-                except Fenced:
-                    self._fenced.set()
-                    return
+                if half % 2 == 0:
+                    try:
+                        await self._check_fence()
+                    except Fenced:
+                        self._fenced.set()
+                        return
                 await self._end_campaigns(self._maybe_done, now)
                 if half % 2:
                     continue
-                await self._book.look()
+                if half % 4 == 0:
+                    await self._book.look()
                 self._wake.set()
                 await self._turn_campaigns(now)
                 if now - swept > _SWEEP:

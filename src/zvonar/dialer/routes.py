@@ -4,7 +4,7 @@ This paces ahead of the guard that stands in the placing statement itself, so th
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Set
 
 from msgspec import Struct
@@ -16,6 +16,10 @@ from zvonar.core.share import Share
 from zvonar.dialer import meters
 from zvonar.store.calls import Leased
 from zvonar.store.trunks import Trunk
+
+_TICK = 0.001  # seconds to which timers are exact
+_LATE = 0.05  # seconds by which a timer may be late without costing a placement
+_TOGETHER = 0.07  # seconds by which a placement may be early, so that it goes with the one before it
 
 
 class NoRoute(ZvonarError):
@@ -68,6 +72,11 @@ class Route:
             raise OwnNumber()
         return shown
 
+    @property
+    def full(self) -> bool:
+        """Whether its last channel is in use."""
+        return self.in_use >= self.trunk.max_channels
+
     def renewed(self, trunk: Trunk) -> None:
         """Take new settings without forgetting what is in use."""
         if trunk.calls_per_second != self.trunk.calls_per_second:
@@ -76,9 +85,9 @@ class Route:
 
 
 def _pacer(trunk: Trunk, *, slot: float = float("-inf")) -> Pacer:
-    """The trunk's pace. What a late timer missed within a twentieth of a second is caught up with."""
+    """The trunk's pace. What is due within a moment goes together: it costs little more than one of them."""
     rate = float(trunk.calls_per_second)
-    return Pacer(per_second=rate, burst=1 + int(rate * 0.05), slot=slot)
+    return Pacer(per_second=rate, burst=1 + int(rate * _TOGETHER), slot=slot)
 
 
 class _Kind(Struct, frozen=True):
@@ -98,6 +107,7 @@ class Routes:
         self._waiting: dict[_Kind, deque[asyncio.Future[Route]]] = {}
         self._weights: Mapping[int, int] = {}  # of campaigns; 1 unless known
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # loop time for which it was set
         self._closed = False
 
     def renew(self, trunks: Iterable[Trunk]) -> None:
@@ -110,12 +120,17 @@ class Routes:
             else:
                 self._routes[trunk.trunk_id] = Route(trunk)
         for gone in set(self._routes) - seen:
-            del self._routes[gone]
+            meters.channels.labels(self._routes.pop(gone).trunk.name).set(0)
         self._serve()
 
     def weigh(self, weights: Mapping[int, int]) -> None:
         """Take the campaigns' weights as they are now."""
         self._weights = weights
+
+    def tell(self) -> None:
+        """Let the meters know how many channels are in use: at every change it would cost more than it is worth."""
+        for route in self._routes.values():
+            meters.channels.labels(route.trunk.name).set(route.in_use)
 
     @property
     def free(self) -> int:
@@ -161,8 +176,12 @@ class Routes:
         if not self._choices(kind):
             raise NoRoute()
         granted: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(kind, deque()).append(granted)
-        self._serve()
+        queue = self._waiting.setdefault(kind, deque())
+        queue.append(granted)
+        if (
+            len(queue) == 1 or self._timer is None
+        ):  # whoever comes behind another has to wait for the timer as well
+            self._serve()
         try:
             return await granted
         except asyncio.CancelledError:
@@ -175,7 +194,6 @@ class Routes:
         route = self._routes.get(trunk_id)
         if route is not None:
             route.in_use += 1
-            meters.channels.labels(route.trunk.name).set(route.in_use)
         return route
 
     def close(self) -> None:
@@ -188,50 +206,50 @@ class Routes:
     def release(self, route: Route) -> None:
         """The channel is free again."""
         route.in_use -= 1
-        meters.channels.labels(route.trunk.name).set(route.in_use)
-        self._serve()
+        # A trunk that had channels left gets nobody sooner because of one more.
+        if self._waiting and (self._timer is None or route.in_use + 1 >= route.trunk.max_channels):
+            self._serve()
 
     def _serve(self) -> None:
         """Grant slots to those who wait, by turns; those who cannot go yet do not hold up the others."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        # Which trunks are known to be exhausted for this round, and for how long.
-        spent: dict[int, float] = {}
-        choices: dict[_Kind, list[Route]] = {}
+        if self._timer is not None:
+            if self._due < now:  # what a late timer missed is caught up with
+                now = max(self._due, now - _LATE)
+            self._timer.cancel()
+            self._timer = None
+        look = _Look(now)
         for kind, queue in list(self._waiting.items()):
-            choices[kind] = self._choices(kind)
-            if not choices[kind]:
-                _tell(queue, NoRoute())
-        while (turn := self._turn(choices, spent, now)) is not None:
+            live = deque(granted for granted in queue if not granted.done())
+            choices = self._choices(kind)
+            if live and choices:
+                self._waiting[kind] = live
+                look.add(kind, len(live), choices)
+            else:
+                _tell(live, NoRoute())
+                del self._waiting[kind]
+        while (turn := self._turn(look)) is not None:
             kind, route = turn
+            look.went(kind, route)
             route.pacer.take(now)
             route.share.took(kind.campaign_id, self._weights.get(kind.campaign_id, 1))
             route.in_use += 1
-            meters.channels.labels(route.trunk.name).set(route.in_use)
-            self._waiting[kind].popleft().set_result(route)
-        soonest = min(
-            (spent[route.trunk.trunk_id] for kind in self._waiting for route in choices[kind]),
-            default=float("inf"),
-        )
-        if soonest < float("inf"):
-            self._timer = loop.call_at(now + soonest, self._serve)
-
-    def _turn(
-        self, choices: Mapping[_Kind, list[Route]], spent: dict[int, float], now: float
-    ) -> tuple[_Kind, Route] | None:
-        """Who goes next over which trunk; None where nobody can."""
-        best: tuple[_Kind, Route] | None = None
-        for kind in list(self._waiting):
             queue = self._waiting[kind]
-            while queue and queue[0].done():
-                queue.popleft()
+            queue.popleft().set_result(route)
             if not queue:
                 del self._waiting[kind]
-                continue
-            route = _free(choices[kind], spent, now)
+        soonest = look.soonest(self._waiting)
+        if soonest < float("inf"):
+            # Not before it is due: some loops know but whole milliseconds, and would ask again and again.
+            self._due = now + soonest
+            self._timer = loop.call_later(max(_TICK, self._due - loop.time() + _TICK), self._serve)
+
+    def _turn(self, look: "_Look") -> tuple[_Kind, Route] | None:
+        """Who goes next over which trunk; None where nobody can."""
+        best: tuple[_Kind, Route] | None = None
+        for kind in self._waiting:
+            route = look.free(kind)
             if route is None:
                 continue
             # Each trunk has turns of its own, so whoever wants another one is looked at after this.
@@ -243,17 +261,59 @@ class Routes:
         return best
 
 
-def _free(routes: Iterable[Route], spent: dict[int, float], now: float) -> Route | None:
-    """The first of these trunks that takes a placement now; `spent` learns of those that do not."""
-    for route in routes:
-        trunk_id = route.trunk.trunk_id
-        if trunk_id in spent:
-            continue
-        delay = route.pacer.delay(now) if route.in_use < route.trunk.max_channels else float("inf")
-        if delay <= 0:
-            return route
-        spent[trunk_id] = delay
-    return None
+class _Look:
+    """One look at which trunk takes whose call at this moment."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._choices: dict[_Kind, list[Route]] = {}
+        self._at_once: Counter[Route] = Counter()  # how many wait for each
+        self._spent: dict[Route, float] = {}  # those that take nobody, and for how long
+        self._gathering: set[Route] = set()  # of these, such as could take one, and wait for more
+        self._going: set[Route] = set()  # those that take somebody
+
+    def add(self, kind: _Kind, waiting: int, choices: list[Route]) -> None:
+        """So many wait for one of these trunks, the first choice first."""
+        self._choices[kind] = choices
+        for route in choices:
+            self._at_once[route] += waiting
+
+    def went(self, kind: _Kind, route: Route) -> None:
+        """One of them goes over this trunk."""
+        self._going.add(route)
+        for choice in self._choices[kind]:
+            self._at_once[choice] -= 1
+
+    def free(self, kind: _Kind) -> Route | None:
+        """The first of their trunks that takes a call. For one that is about to nobody goes over the next."""
+        for route in self._choices[kind]:
+            if route not in self._spent:
+                delay = self._delay(route)
+                if delay <= 0 or (route in self._going and self._takes_one(route)):
+                    return route
+                self._spent[route] = delay
+                if self._takes_one(route):
+                    self._gathering.add(route)
+            if route in self._gathering:
+                return None
+        return None
+
+    def _delay(self, route: Route) -> float:
+        """Seconds until it takes as many of those who wait as may go together."""
+        left = route.trunk.max_channels - route.in_use
+        if left <= 0:
+            return float("inf")
+        return route.pacer.delay(self._now, together=min(self._at_once[route], left))
+
+    def _takes_one(self, route: Route) -> bool:
+        return not route.full and route.pacer.delay(self._now) <= 0
+
+    def soonest(self, kinds: Iterable[_Kind]) -> float:
+        """Seconds until a trunk of theirs takes somebody again, as far as that is a matter of time."""
+        return min(
+            (self._spent[route] for kind in kinds for route in self._choices[kind] if route in self._spent),
+            default=float("inf"),
+        )
 
 
 def _tell(queue: Iterable[asyncio.Future[Route]], error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ class _Run:
             if self._board.machine.on_machine is OnMachine.after_beep:
                 # However it ends, a machine was what answered.
                 self._so_far.result = ScriptResult.machine
-                async with self._operation(Kind.play, self._script.start):
+                with self._operation(Kind.play, self._script.start):
                     await self._say(self._script.nodes[self._script.start].prompt)
             return ScriptResult.machine
         return await self._walk()
@@ -147,7 +147,7 @@ class _Run:
         """Whether to treat it as one."""
         so_far = self._so_far
         so_far.machine = MachineReport(verdict=Verdict.unknown)  # until it is told, or the callee is gone
-        async with self._operation(Kind.machine, None):
+        with self._operation(Kind.machine, None):
             so_far.machine = await self._line.detect_machine(settings)
         return so_far.machine.verdict is Verdict.machine and settings.on_machine is not OnMachine.go_on
 
@@ -155,7 +155,7 @@ class _Run:
         name = self._script.start
         while len(self._so_far.steps) < MAX_STEPS:
             node = self._script.nodes[name]
-            async with self._operation(node.kind, name) as told:
+            with self._operation(node.kind, name) as told:
                 match node:
                     case Node(entry=Entry() as entry):
                         return await self._enter(node, entry, name)
@@ -189,8 +189,8 @@ class _Run:
             return self._so_far.result
         return ScriptResult.choice if self._so_far.choice is not None else result
 
-    @contextlib.asynccontextmanager
-    async def _operation(self, kind: Kind, node: str | None) -> AsyncIterator[list[str | None]]:
+    @contextlib.contextmanager
+    def _operation(self, kind: Kind, node: str | None) -> Iterator[list[str | None]]:
         """Keep that this was done, however it ended; what is put into the list was chosen."""
         began = self._so_far.now()
         told: list[str | None] = []
@@ -327,7 +327,7 @@ class _Run:
         so_far = self._so_far
         self._limit.reschedule(None)
         left = self._until - asyncio.get_running_loop().time()
-        async with self._operation(Kind.transfer, None):
+        with self._operation(Kind.transfer, None):
             report = await connect(transfer, so_far.now(), left)
         so_far.steps[-1] = structs.replace(so_far.steps[-1], transfer=report)
         reached = report.disposition is Disposition.answered

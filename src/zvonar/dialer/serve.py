@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from zvonar.core import phone as phones
 from zvonar.core.call import CallState, Next, after_attempt
@@ -39,6 +40,7 @@ _AGAIN = 0.2  # seconds until a call is looked at again that only lacked a slot
 _MONEY_SOON = 5.0  # seconds until a call without money is looked at again, while other calls hold some
 _CAPPED = 3600.0  # seconds until a callee who was called too often is looked at again
 _SHORTEST = 0.25  # seconds of a first prompt that somebody can hear
+_KEPT = 1000  # campaigns whose scripts are kept
 _SILENT = Script(nodes={})
 
 
@@ -52,6 +54,15 @@ class CallTooShort(ZvonarError):
 
 class Duplicate(ZvonarError):
     """Another call of the campaign has this number already."""
+
+
+class _Spoken(Struct, frozen=True):
+    """What calls of a campaign say, as long as the book has it like that."""
+
+    campaign: Campaign
+    clip_id: int | None  # of the call, where its campaign says nothing
+    script: Script
+    clips: Mapping[Prompt, Path]
 
 
 class Server:
@@ -75,6 +86,7 @@ class Server:
         self._watch = watch
         self._epoch = epoch
         self._now = now
+        self._scripts: dict[int, _Spoken] = {}  # by campaign
 
     async def serve(self, call: Leased, *, placed: Callable[[], None]) -> None:
         """Everything that one leased call needs, until it is recorded or given back. Raises Fenced.
@@ -168,6 +180,30 @@ class Server:
         number = Phone(e164=call.phone, country=call.country, trial=call.trial)
         phones.check_destination(number, countries=account.countries)
         overrides = msgspec.convert(call.overrides or {}, CallOverrides)
+        rate, hours = tariff.rate_for(call.phone), self._book.hours(campaign, call, self._now())
+        script, clips = await self._script(call, campaign, overrides)
+        return Plan(
+            call=call,
+            campaign=campaign,
+            overrides=overrides,
+            script=script,
+            clips=clips,
+            rate=rate,
+            hours=hours,
+        )
+
+    async def _script(
+        self, call: Leased, campaign: Campaign, overrides: CallOverrides
+    ) -> tuple[Script, Mapping[Prompt, Path]]:
+        """What the call says, and where it is. Calls that have nothing of their own share it between two looks."""
+        kept = self._scripts.get(campaign.campaign_id)
+        if (
+            not call.overrides
+            and kept is not None
+            and kept.campaign is campaign
+            and kept.clip_id == call.clip_id
+        ):
+            return kept.script, kept.clips
         script = script_of_type(campaign.type, campaign.settings, overrides)
         if campaign.type is CampaignType.flashcall:
             script = _SILENT  # it only rings
@@ -179,15 +215,11 @@ class Server:
         clips = await self._prompts.files(call.account_id, voice, script.prompts())
         if script.nodes:
             self._check_first(script, clips, overrides.max_call_time or campaign.settings.max_call_time)
-        return Plan(
-            call=call,
-            campaign=campaign,
-            overrides=overrides,
-            script=script,
-            clips=clips,
-            rate=tariff.rate_for(call.phone),
-            hours=self._book.hours(campaign, call, self._now()),
-        )
+        if not call.overrides:
+            if len(self._scripts) >= _KEPT:
+                self._scripts.clear()
+            self._scripts[campaign.campaign_id] = _Spoken(campaign, call.clip_id, script, clips)
+        return script, clips
 
     def _check_first(self, script: Script, clips: Mapping[Prompt, Path], max_call_time: int) -> None:
         """Raise ClipTooShort, or CallTooShort, where nobody could hear the first prompt."""
