@@ -254,11 +254,14 @@ def test_a_disk_that_fills_up_in_mid_campaign(installed: Path) -> None:
             assert serving is not None
 
             def is_refused() -> bool:
-                """Take what room is left, and what PostgreSQL keeps for its log; it frees some as it recovers."""
-                with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-                    while file.write(bytes(1 << 16)):
-                        pass
+                """Take what room is left, and what PostgreSQL keeps for its log; it frees some as it recovers.
+
+                Whoever connects once the disk is full may be refused before he can fill that log.
+                """
                 with contextlib.suppress(psycopg.OperationalError), house.store() as connection:
+                    with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+                        while file.write(bytes(1 << 16)):
+                            pass
                     while True:
                         connection.execute(
                             "SELECT pg_logical_emit_message(false, 'test', repeat('x', 1000000))"
