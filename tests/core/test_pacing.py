@@ -60,3 +60,19 @@ def test_asking_takes_nothing_and_a_refusal_costs_nothing(per_second: float, bur
 def test_no_rate_is_no_limit(per_second: float) -> None:
     pacer = Pacer(per_second=per_second)
     assert all(pacer.take(0.0) for _ in range(1000))
+
+
+@given(per_second=speeds, burst=bursts, now=starts, together=st.integers(1, 20), placed=st.integers(0, 30))
+def test_after_the_delay_for_several_they_go_at_once_and_not_sooner(
+    per_second: float, burst: int, now: float, together: int, placed: int
+) -> None:
+    pacer = Pacer(per_second=per_second, burst=burst)
+    for _ in range(placed):
+        now += pacer.delay(now)
+        assert pacer.take(now)
+    together = min(together, burst)
+    delay = pacer.delay(now, together=together)
+    sooner = Pacer(per_second=per_second, burst=burst, slot=pacer.slot)
+    assert [pacer.take(now + delay) for _ in range(together)] == [True] * together
+    if delay > 1e-3:
+        assert False in [sooner.take(now + delay * 0.9) for _ in range(together)]

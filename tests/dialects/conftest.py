@@ -262,25 +262,22 @@ class House:
         epoch = await epochs.claim(self.db, "gateway", now=self.clock)
         account_id = tenant.account.account_id
         [leased] = await calls.lease(self.db, [(account_id, campaign_id, 1)], epoch=epoch, now=self.clock)
-        leg = await legs.place(
-            self.db,
-            legs.Placement(
-                account_id=account_id,
-                call_id=leased.call_id,
-                campaign_id=campaign_id,
-                gateway="gateway",
-                epoch=epoch,
-                trunk_id=self.trunk.trunk_id,
-                caller_id="+70009990000",
-                rate=RATE,
-                hold=RATE.worst_case(180),
-                held_by_campaign=False,
-                guarded=False,
-                max_channels=0,
-                calls_per_second=Decimal(0),
-            ),
-            now=self.clock,
+        wanted = legs.Placement(
+            account_id=account_id,
+            call_id=leased.call_id,
+            campaign_id=campaign_id,
+            gateway="gateway",
+            epoch=epoch,
+            trunk_id=self.trunk.trunk_id,
+            caller_id="+70009990000",
+            rate=RATE,
+            hold=RATE.worst_case(180),
+            held_by_campaign=False,
+            guarded=False,
+            max_channels=0,
+            calls_per_second=Decimal(0),
         )
+        [leg] = await legs.place_all(self.db, [wanted], now=self.clock)
         assert not isinstance(leg, legs.Refusal), leg
         assert await legs.mark_dialled(self.db, account_id=account_id, leg=leg, epoch=epoch, now=self.clock)
         return leased, leg

@@ -220,7 +220,8 @@ class World:
         return msgspec.structs.replace(plain, **changed)
 
     async def place(self, call: Leased, **changed: Any) -> LegId | Refusal:
-        return await legs.place(self.db, self.wanted(call, **changed), now=self.now)
+        (said,) = await legs.place_all(self.db, [self.wanted(call, **changed)], now=self.now)
+        return said
 
     async def placed(self, call: Leased, **changed: Any) -> LegId:
         leg = await self.place(call, **changed)

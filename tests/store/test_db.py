@@ -14,7 +14,7 @@ import psutil
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from zvonar.store.db import Database, StoreFault, StoreUnavailable
+from zvonar.store.db import Connection, Database, StoreFault, StoreUnavailable
 from zvonar.store.migrate import migrate
 from zvonar.store.server import PostgresServer
 
@@ -211,3 +211,24 @@ async def test_a_statement_that_nobody_waits_for_any_more_ends_and_its_connectio
         ):
             await asyncio.sleep(0.01)
     assert [await db.value("SELECT 1") for _ in range(5)] == [1] * 5
+
+
+async def test_plans_are_made_anew_whenever_the_first_connection_is_fetched(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    execute = Connection.execute
+
+    async def noted(self: Connection, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        said.append(statement)
+        return await execute(self, statement, *args, **kwargs)
+
+    monkeypatch.setattr(Connection, "execute", noted)
+    async with Database(dsn, size=2) as kept:
+        assert [await kept.value("SELECT 1") for _ in range(3)] == [1] * 3
+    assert said.count("DISCARD PLANS") == 1
+    said.clear()
+    monkeypatch.setattr("zvonar.store.db._KEPT", -1.0)  # it is brought back after each use
+    async with Database(dsn, size=2) as fetched:
+        assert [await fetched.value("SELECT 1") for _ in range(3)] == [1] * 3
+    assert said.count("DISCARD PLANS") == 3

@@ -50,7 +50,7 @@ class Commits:
         self._scarce = Gathering[LegEnd, None](self._end, seconds=lambda: _ENDS)
 
     async def place(self, wanted: Placement) -> _Said:
-        """As `legs.place`, and with whom it was placed. Raises StoreUnavailable."""
+        """A leg, or why there is none, and with whom it was placed. Raises StoreUnavailable."""
         return await self._placements.add(wanted, key=wanted.in_common)
 
     async def mark_dialled(self, marked: Marked, together: Together) -> bool | None:

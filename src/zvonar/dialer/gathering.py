@@ -41,18 +41,15 @@ class Gathering(Generic[Fact, Answer]):
 
     def put(self, fact: Fact, *, key: Hashable = None, of: int | None = None) -> "asyncio.Future[Answer]":
         """What `add` waits for, for whoever has something else to do meanwhile. It is the caller's own."""
-        heard: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[Answer] = loop.create_future()
         gathered = self._gathered.setdefault(key, [])
         gathered.append((fact, heard))
         if len(gathered) == of:
             self._depart(key)
         elif len(gathered) == 1:
-            loop, seconds = asyncio.get_running_loop(), self._seconds()
-            self._timers[key] = (
-                loop.call_later(seconds, self._depart, key)
-                if seconds > 0
-                else loop.call_soon(self._depart, key)
-            )
+            # Without patience it departs as soon as all who are awake now have had their turn.
+            self._timers[key] = loop.call_later(self._seconds(), self._depart, key)
         return heard
 
     def _depart(self, key: Hashable) -> None:

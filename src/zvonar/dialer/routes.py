@@ -178,9 +178,8 @@ class Routes:
         granted: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
         queue = self._waiting.setdefault(kind, deque())
         queue.append(granted)
-        if (
-            len(queue) == 1 or self._timer is None
-        ):  # whoever comes behind another has to wait for the timer as well
+        # Whoever comes behind another has to wait for the timer as well.
+        if len(queue) == 1 or self._timer is None:
             self._serve()
         try:
             return await granted

@@ -13,14 +13,14 @@ from pathlib import Path
 from zvonar.core.facts import MachineReport
 from zvonar.core.leg import InboundLeg, Leg, LegId
 from zvonar.core.machine import MachineDetection, OnMachine, Verdict
-from zvonar.line.keypad import Keypad
+from zvonar.line.base import BaseLine
 from zvonar.line.line import AlreadyExists, Arrival, Dialled, GatewayLost, Line, LineEnd
 
 GREETING_SECONDS = 4.0  # of a machine, its beep included
 PROMPT_SECONDS = 2.0  # every clip lasts this long unless `durations` says otherwise
 
 
-class FakeLine(Keypad):
+class FakeLine(BaseLine):
     """A channel of the fake gateway."""
 
     def __init__(self, gateway: "FakeGateway", wanted: Dialled, leg: Leg | None = None) -> None:
@@ -28,8 +28,6 @@ class FakeLine(Keypad):
         self._gateway = gateway
         self.wanted = wanted
         self.leg: Leg = leg or wanted.leg
-        self.answered_at: datetime | None = None
-        self._rings = False
         self.joined: FakeLine | None = None  # whom it is connected to
         self.tones: list[bool] = []
         self._bound = asyncio.get_running_loop().call_later(
@@ -37,11 +35,6 @@ class FakeLine(Keypad):
         )
         self.clips: list[Path] = []
         self.recorded = False
-
-    async def ringing(self) -> None:
-        while not self._rings and self.answered_at is None:
-            self._check()
-            await self._stirred(None, "rings", "answered")
 
     async def answer(self) -> datetime:
         self._check()
@@ -65,12 +58,6 @@ class FakeLine(Keypad):
         assert isinstance(other, FakeLine)
         self.joined, other.joined = other, self
 
-    async def answered(self) -> datetime:
-        while self.answered_at is None:
-            self._check()
-            await self._stirred(None, "answered")
-        return self.answered_at
-
     async def play(self, clip: Path, *, interruptible: bool) -> str | None:
         self._check()
         if interruptible and self._keys:
@@ -92,16 +79,10 @@ class FakeLine(Keypad):
         self.finish(LineEnd(at=self._gateway.now(), hangup_cause=cause, by_us=True))
         return await self.end()
 
-    def ring(self) -> None:
-        """It rings at the subscriber."""
-        self._rings = True
-        self._stir("rings")
-
     def pick_up(self) -> None:
         """The subscriber answers."""
         if self.ended is None and self.answered_at is None:
-            self.answered_at = self._gateway.now()
-            self._stir("answered")
+            self._picked_up(self._gateway.now())
 
     def press(self, keys: str) -> None:
         """The subscriber presses keys."""
@@ -162,7 +143,7 @@ class FakeGateway:
         if line.wanted.trunk_id in self.refuse_trunks:
             digit = "6"
         if digit not in "246":
-            later(0.05, line.ring)
+            later(0.05, line.rings)
         match digit:
             case "2" | "4" | "6":
                 cause, sip = {"2": (17, 486), "4": (1, 404), "6": (34, 503)}[digit]

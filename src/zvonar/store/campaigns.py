@@ -109,7 +109,7 @@ ORDER BY campaign_id DESC
 # The command line may name a campaign by its id alone: ids are unique across accounts.
 GET_ANY = f"SELECT {CAMPAIGN} FROM campaigns WHERE campaign_id = %(campaign_id)s"
 
-# What the dialer looks at each second: every campaign that wants to dial.
+# What the dialer looks at now and then: every campaign that wants to dial.
 RUNNING = f"SELECT {CAMPAIGN} FROM campaigns WHERE status = 'running' ORDER BY account_id, campaign_id"
 
 CHANGE = f"""

@@ -252,19 +252,11 @@ class LegEnd(Struct, frozen=True, kw_only=True):
     )
 
 
-async def place(db: Database, wanted: Placement, *, now: datetime) -> LegId | Refusal:
-    """Commit a leg as `placing`, with its hold, or say why not and change nothing.
-
-    Asked again after StoreUnavailable it finds the leg that it had committed.
-    """
-    (said,) = await place_all(db, [wanted], now=now)
-    return said
-
-
 async def place_all(db: Database, wanted: Sequence[Placement], *, now: datetime) -> list[LegId | Refusal]:
-    """Place legs of different calls that have all but themselves `in_common`; what `place` would say of each, in turn.
+    """Commit legs of different calls as `placing`, each with its hold, or say why not and change nothing for it.
 
-    One that is refused takes none of the others along.
+    They have all but themselves `in_common`, and are decided as if they came one after the other. Asked again after
+    StoreUnavailable each finds the leg that it had committed.
     """
     first = wanted[0]
     params = {

@@ -110,9 +110,8 @@ class AriClient:
         self._headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
         self._app = app
         self._watchers: dict[str, Watcher] = {}
-        self._open: dict[
-            str, tuple[asyncio.Future[Answer], float]
-        ] = {}  # with the loop time of their deadlines
+        # Requests that wait for their answers, by number, with the loop time of their deadlines.
+        self._open: dict[str, tuple[asyncio.Future[Answer], float]] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._socket: aiohttp.ClientWebSocketResponse | None = None

@@ -16,7 +16,7 @@ from zvonar.core.leg import Leg
 from zvonar.core.machine import MachineDetection, OnMachine, Verdict
 from zvonar.line.asterisk import cel
 from zvonar.line.asterisk.ari import Answer, AriClient, Event
-from zvonar.line.keypad import KEY, Keypad
+from zvonar.line.base import KEY, BaseLine
 from zvonar.line.line import GatewayInDoubt, GatewayLost, GatewayRefused, Line, LineEnd
 
 log = structlog.get_logger(__name__)
@@ -49,14 +49,8 @@ _LISTENED = 10.0  # seconds beyond all that a detector may listen, until its ver
 _RINGS = ("RINGING", "PROGRESS", "PROCEEDING")  # 180 and 183; some networks never say 180
 # ms. Asterisk stretches a key to 80 and the pause after it to 45 (main/channel.c); nobody sends pauses below 30.
 _SHORTEST_KEY, _SHORTEST_PAUSE = 80, 30
-# What whoever waits for it is stirred by, beside keys and the end.
-_ENTERED, _RANG, _ANSWERED, _PLAYED, _VERDICT = (
-    "entered",
-    "rang",
-    "answered",
-    "played",
-    "verdict",
-)
+# What whoever waits for it is stirred by, beside what happens on every line.
+_ENTERED, _PLAYED, _VERDICT = "entered", "played", "verdict"
 _TIMEOUT = 32  # AST_SOFTHANGUP_TIMEOUT, which a ChannelHangupRequest gives as its cause when time ran out
 
 
@@ -98,7 +92,7 @@ class Records(Protocol):
         """The line has ended."""
 
 
-class AsteriskLine(Keypad):
+class AsteriskLine(BaseLine):
     """One channel. Events arrive by `_on`; whoever waits is woken by what happens."""
 
     def __init__(self, gateway: Records, leg: Leg) -> None:
@@ -106,16 +100,13 @@ class AsteriskLine(Keypad):
         self._gateway = gateway
         self._ari = gateway.ari
         self.leg = leg
-        self.answered_at: datetime | None = None
         self._told: dict[str, tuple[int, datetime]] = {}  # by key, the last that was told once
         self._has_entered = False  # the channel is ours to command
-        self._has_rung = False
         self._detects = False  # somebody listens for a machine
         self._verdict: list[str] = []
         self._bridge: str | None = None  # in which we have joined it to another
-        self._playbacks: dict[
-            str, str
-        ] = {}  # what became of those that somebody waits for; empty while they play
+        # What became of playbacks that somebody waits for; an empty text while they play.
+        self._playbacks: dict[str, str] = {}
         self._left_dial_bridge = False
         self._started: set[str] = set()  # playbacks that Asterisk has confirmed
         self._played = 0
@@ -129,19 +120,12 @@ class AsteriskLine(Keypad):
 
     # What scripts use.
 
-    async def ringing(self) -> None:
-        while not self._has_rung and self.answered_at is None:
-            self._check()
-            await self._stirred(None, _RANG, _ANSWERED)
-
     async def answered(self) -> datetime:
-        while self.answered_at is None:
-            self._check()
-            await self._stirred(None, _ANSWERED)
+        answered_at = await super().answered()
         if not self._left_dial_bridge:
             self._left_dial_bridge = True
             await self._leave_dial_bridge()
-        return self.answered_at
+        return answered_at
 
     async def answer(self) -> datetime:
         self._check()
@@ -149,9 +133,8 @@ class AsteriskLine(Keypad):
         answer = await self._ask("POST", f"channels/{self.leg}/answer")
         if not answer.ok:
             await self._refused(f"It would not answer: {answer.status}.")
-        now = datetime.now(UTC)
-        self.answered_since(now)
-        return self.answered_at or now
+        self.answered_since(datetime.now(UTC))
+        return await self.answered()
 
     async def _leave_dial_bridge(self) -> None:
         """Get out of the one bridge in which Asterisk keeps every channel that was created and dialled.
@@ -412,17 +395,11 @@ class AsteriskLine(Keypad):
             self._doubtful.cancel()
             self._doubtful = None
 
-    def rings(self) -> None:
-        """It rings at the callee."""
-        self._has_rung = True
-        self._stir(_RANG)
-
     def answered_since(self, at: datetime) -> None:
         """The callee answered then."""
         self._no_doubt()
         if self.answered_at is None:
-            self.answered_at = at
-            self._stir(_ANSWERED)
+            self._picked_up(at)
 
     def _vanish(self, at: datetime) -> None:
         """It is gone, and nobody knows how. It was there until `at`, or until Asterisk was lost."""

@@ -1,21 +1,33 @@
-"""What happens on a line? Keys in their order and the end, for whoever waits for either."""
+"""What does a line do alike on every gateway? What happens on it is kept, and wakes whoever waits for it."""
 
 import asyncio
 from collections import deque
+from datetime import datetime
 
 from zvonar.line.line import HungUp, LineEnd
 
 MOST = 200  # keys that are kept for whoever asks for them; nobody types ahead that far by hand
-KEY = "key"  # what whoever waits may be stirred by, beside the end
+KEY, RANG, ANSWERED = "key", "rang", "answered"  # what whoever waits may be stirred by, beside the end
 
 
-class Keypad:
-    """The half of a line that every gateway does alike: keys come by `_press`, the end by `_over`."""
+class BaseLine:
+    """Ringing comes by `rings`, the answer by `_picked_up`, keys by `_press`, the end by `_over`."""
 
     def __init__(self) -> None:
+        self.answered_at: datetime | None = None
         self.ended: LineEnd | None = None
+        self._has_rung = False
         self._keys: deque[str] = deque()
         self._waiting: list[tuple[asyncio.Future[bool], tuple[str, ...]]] = []
+
+    def rings(self) -> None:
+        """It rings at the callee."""
+        self._has_rung = True
+        self._stir(RANG)
+
+    def _picked_up(self, at: datetime) -> None:
+        self.answered_at = at
+        self._stir(ANSWERED)
 
     def _press(self, key: str) -> None:
         if len(self._keys) < MOST:
@@ -50,6 +62,17 @@ class Keypad:
             self._waiting.remove(waits)
             if timer is not None:
                 timer.cancel()
+
+    async def ringing(self) -> None:
+        while not self._has_rung and self.answered_at is None:
+            self._check()
+            await self._stirred(None, RANG, ANSWERED)
+
+    async def answered(self) -> datetime:
+        while self.answered_at is None:
+            self._check()
+            await self._stirred(None, ANSWERED)
+        return self.answered_at
 
     async def end(self) -> LineEnd:
         while self.ended is None:
